@@ -19,8 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
+HELD = {"defocus_um": 5, "highpass": 0.2, "strength": 0.7, "falloff": 1.2}
 CASES: dict[str, list[object]] = {
     "deconvolve": [{"deconvolve": 5}],
+    "deconvolve, nothing added": [{"deconvolve": 5}],
+    "deconvolve short": [{"deconvolve": HELD}],
+    "deconvolve short, in blocks": [{"deconvolve": HELD}],
+    "low_pass 90": [{"low_pass": {"resolution_a": 90, "edge": 1}}],
+    "low_pass 90, in blocks": [{"low_pass": {"resolution_a": 90, "edge": 1}}],
     "match_voxel_size 15 -> 10": [{"match_voxel_size": 10}],
     "match_voxel_size area": [{"match_voxel_size": {"to": 10, "method": "area"}}],
     "normalise": ["normalise"],
@@ -29,6 +35,8 @@ CASES: dict[str, list[object]] = {
     "bilateral": [{"bilateral": {"sigma_value": 1.0}}],
     "nlm": [{"nlm": {"strength": 1.0, "search": 2}}],
 }
+HOW: dict[str, dict[str, object]] = {"nothing added": {"faces": "periodic"}, "in blocks": {"transform": "blocks"}}
+"""Other parameters of the recipe, by what a case's name says after the comma."""
 
 
 def whole(path: str) -> None:
@@ -60,8 +68,9 @@ def one(path: str, name: str, limit: str) -> None:
 
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder:
         options = ve.RunOptions(progress=False, memory_limit=limit, durable=False)
+        recipe = ve.FilterRecipe.from_json({"steps": CASES[name], **HOW.get(name.partition(", ")[2], {})})
         start = time.perf_counter()
-        ve.filter(path, f"{folder}/out.ome.zarr", ve.FilterRecipe(steps=tuple(CASES[name])), options)
+        ve.filter(path, f"{folder}/out.ome.zarr", recipe, options)
         report = json.loads(Path(f"{folder}/out.ome.zarr.run/report.json").read_text())
         stages = next(iter(report["plans"].values()))["stages"]
         said(start, max(stage["peak_rss_bytes"] for stage in stages))  # the engine begins each stage's peak anew
@@ -96,7 +105,7 @@ def main() -> None:
             done = subprocess.run(words, capture_output=True, text=True, check=True)
             wall, cpu, peak = map(float, done.stdout.split()[-3:])
             per = f"{1e9 * cpu / voxels:5.0f} ns of processor per voxel, peak {peak / 1e6:5.0f} MB"
-            print(f"{name:28s} {wall:7.1f} s, {per} ({peak / voxels:.1f} bytes per voxel)", flush=True)
+            print(f"{name:36s} {wall:7.1f} s, {per} ({peak / voxels:.1f} bytes per voxel)", flush=True)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,60 @@ def test_without_rules_no_old_gated_predictions_are_left(tmp_path, recipe):
     assert any("removed" in line for line in report.data["plans"]["A"]["made"])
 
 
+def test_another_filter_is_applied_and_without_one_no_old_filtered_tomogram_is_left(tmp_path, recipe):
+    source, out = tomogram(tmp_path / "a.mrc"), tmp_path / "out"
+    options = RunOptions(progress=False)
+    store = out / "filtered" / "a.ome.zarr"
+
+    def made(steps: list) -> list[str]:
+        given = recipe | ({"filter": {"steps": steps, "spectrum": len(steps) > 1}} if steps else {})
+        report = run([source], out, RunRecipe.from_json(given), options)
+        said = report.data["plans"]["a"]["made"]
+        fresh = tmp_path / f"fresh{len(list(tmp_path.iterdir()))}"
+        run([source], fresh, RunRecipe.from_json(given), options)
+        for folder in ("predictions", "filtered"):
+            if (fresh / folder).is_dir():
+                for path in (fresh / folder).glob("*.zarr"):
+                    mine = open_volume(out / folder / path.name)
+                    np.testing.assert_array_equal(mine[:], open_volume(path)[:])
+        return said
+
+    made([{"low_pass": 60}, "normalise"])
+    made([{"low_pass": 90}])
+    assert store.is_dir()
+    (out / "filtered" / "a__spectrum.tsv").write_text("older")
+    said = made([])
+    assert not store.exists()
+    assert f"{store}: removed, because this recipe does not filter" in said
+    assert any(line.endswith("a__spectrum.tsv: not made by this recipe, and left as it is") for line in said)
+
+
+def test_a_filtered_tomogram_with_labels_by_hand_is_left(tmp_path, recipe):
+    source, out = tomogram(tmp_path / "a.mrc"), tmp_path / "out"
+    options = RunOptions(progress=False)
+    run([source], out, RunRecipe.from_json(recipe | {"filter": {"steps": ["invert"]}}), options)
+    store = out / "filtered" / "a.ome.zarr"
+    group = next(info.group for info in list_groups(str(store)) if info.group.startswith("labels/"))
+    shutil.copytree(store / group, store / "labels/by-hand")
+    facts = json.loads((store / "labels/by-hand/zarr.json").read_text())
+    facts["attributes"].pop("volengine", None)
+    (store / "labels/by-hand/zarr.json").write_text(json.dumps(facts))
+    report = run([source], out, RunRecipe.from_json(recipe), options)
+    assert store.is_dir()
+    said = [line for line in report.data["plans"]["a"]["made"] if str(store) in line]
+    assert said
+    assert "left as it is, because it holds labels/by-hand" in said[0]
+
+
+def test_a_filtered_tomogram_that_is_the_source_is_kept(tmp_path, recipe):
+    source, out = tomogram(tmp_path / "a.mrc"), tmp_path / "out"
+    options = RunOptions(progress=False)
+    run([source], out, RunRecipe.from_json(recipe | {"filter": {"steps": ["invert"]}}), options)
+    source.unlink()
+    run([out / "filtered" / "a.ome.zarr"], out, RunRecipe.from_json(recipe), options)
+    assert open_volume(out / "filtered" / "a.ome.zarr").kind == "intensity"
+
+
 def test_picks_of_an_earlier_recipe_are_named(tmp_path, recipe):
     out, source = tmp_path / "out", str(tomogram(tmp_path / "A.mrc"))
     both = [*recipe["pick"], {"feature": "mark"}]

@@ -31,7 +31,7 @@ NETWORK = ("patch", "overlap", "window", "edge", "exact", "tta", "batch", "preci
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for NAME__denoised.ome.zarr, or a store for one tomogram.")
 @recipe_options(DenoiseRecipe)
-@texts_option("--network-file", "own", "An own network of the model, FILE.py:Class; it is run.")
+@texts_option("--network-file", "own", "The same as --network-files.", hidden=True)
 @recipe_options(RunOptions)
 def command(sources: tuple[str, ...], out: str, own: tuple[str, ...], **values: Any) -> None:
     """Denoise SOURCES (tomograms, or the first halves of tomograms) with a network trained on half sets."""

@@ -249,14 +249,17 @@ def source_and_out(help: str, *names: str, several: bool = False) -> Callable[[F
     return decorate
 
 
-def texts_option(flag: str, name: str, help: str) -> Callable[[F], F]:
-    """A decorator that adds an option with a list of texts, besides those of recipes; without values it is ``()``."""
+def texts_option(flag: str, name: str, help: str, *, hidden: bool = False) -> Callable[[F], F]:
+    """A decorator that adds an option with a list of texts, besides those of recipes; without values it is ``()``.
+
+    One that is ``hidden``, another spelling, is not listed by ``--help``.
+    """
 
     def texts(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:
         return joined(ctx, param, value) or ()
 
     kind = FieldType(tuple[str, ...], flag.removeprefix("--"))
-    return click.option(flag, name, multiple=True, type=kind, callback=texts, help=help)
+    return click.option(flag, name, multiple=True, type=kind, callback=texts, help=help, hidden=hidden)
 
 
 def _shown(value: Any) -> str:

@@ -41,7 +41,7 @@ MODELS = (".safetensors", ".scnm", ".ckpt", ".keras", ".onnx")
 @click.option("--out", required=True, help="Folder for NAME__FEATURE.ome.zarr, or a store for one feature.")
 @recipe_options(SegmentRecipe)
 @texts_option("--model", "model_files", "A model file; repeat for several. The same as --models.")
-@texts_option("--network-file", "own", "An own network of a model, FILE.py:Class; it is run.")
+@texts_option("--network-file", "own", "The same as --network-files.", hidden=True)
 @recipe_options(RunOptions)
 def command(
     sources: tuple[str, ...], out: str, model_files: tuple[str, ...], own: tuple[str, ...], **values: Any

@@ -274,6 +274,7 @@ def _is_choice(value: Any, choice: Any) -> bool:
 
 
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "left out"}
+SEVERAL = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def _said(hint: Any) -> str:
@@ -284,7 +285,8 @@ def _said(hint: Any) -> str:
     if origin is Literal:
         return "one of " * (len(args) > 1) + ", ".join(map(str, args))
     if origin is tuple:
-        return "a list" if args[-1] is Ellipsis else f"a list of {len(args)} values"
+        of = SEVERAL.get(args[0], "values")
+        return f"a list of {of}" if args[-1] is Ellipsis else f"a list of {len(args)} {of}"
     if origin is dict or (isinstance(hint, type) and issubclass(hint, Recipe)):
         return "names and values"
     return WORDS.get(hint, getattr(hint, "__name__", str(hint)))

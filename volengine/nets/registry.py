@@ -231,7 +231,7 @@ def _own(name: str, own: str | None) -> Any:
     if own is None:
         raise InputError(
             f"The network {name!r} is somebody's own Python file or package, and is not run because a model names it. "
-            "If you trust it, name it yourself: --network-file FILE.py:Class, or network='FILE.py:Class' in Python."
+            "If you trust it, name it yourself: --network-files FILE.py:Class, or network='FILE.py:Class' in Python."
         )
     file, attribute, sure = _split(own)
     wanted = name.rpartition(":")[2].partition("@")

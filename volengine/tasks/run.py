@@ -95,6 +95,8 @@ class RunRecipe(Recipe):
             raise InputError("interact and pick work on predictions: the recipe needs a segment step.")
         if self.filter is not None and not self.filter.steps:
             raise InputError("filter: the recipe has no steps; give some, or leave filter out.")
+        if self.filter is not None and self.filter.voxel_size is not None:
+            raise InputError("filter: voxel_size is that of a source; in a run give it to convert.")
         self._check_rois()
         names = [p.feature for p in self.pick]
         if any(not name for name in names):
@@ -277,6 +279,15 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
     )
     tables = [table for call in plan.finish for table in call.writes]
     older = [older_named(join_url(out, "picks"), source.name, tables, TABLES)]
+    filtered = Call(
+        "volengine.tasks.run:forget_filtered",
+        {
+            "store": join_url(out, "filtered", f"{source.name}.ome.zarr"),
+            "kept": [source.url, *(spec.url for spec in plan.images)],
+            "plan_folder": str(folder.path),
+        },
+    )
+    older.append(older_named(join_url(out, "filtered"), source.name, tables, (".tsv",)))
     if recipe.segment is None:  # else its own plan names them
         older.append(older_named(join_url(out, "predictions"), source.name, (), STORES))
     labels = Call(
@@ -287,7 +298,7 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
             "plan_folder": str(folder.path),
         },
     )
-    return replace(plan, finish=(*plan.finish, forget, labels, *older))
+    return replace(plan, finish=(*plan.finish, forget, filtered, labels, *older))
 
 
 def forget_gated(plan: Plan, tables: Any, folder: str, tomogram: str, kept: Sequence[str], plan_folder: str) -> Made:
@@ -324,6 +335,40 @@ def forget_gated(plan: Plan, tables: Any, folder: str, tomogram: str, kept: Sequ
             remove(url, "")
             said.append(f"{url}: removed, because no rule of this recipe changes {feature_named(feature)!r}")
     return Made(said=tuple(said))
+
+
+def forget_filtered(plan: Plan, tables: Any, store: str, kept: Sequence[str], plan_folder: str) -> Made:
+    """Delete the filtered tomogram that an earlier recipe of this run has left; the engine calls this at the end.
+
+    Without filters, it would be taken for what the predictions were made from. A store of another run is left alone;
+    one with labels that the run has not made, for example drawn by hand, is named and left as it is.
+
+    Parameters
+    ----------
+    plan, tables
+        Not used.
+    store
+        Path or URL of the filtered tomogram.
+    kept
+        What the plan reads, and the stores that it has written.
+    plan_folder
+        Folder of the plan, whose token the run's own stores carry.
+    """
+    from volengine.io.omezarr.image import list_groups, remove, store_token
+
+    if {store, located(store)} & {place for url in kept for place in (url, located(url))}:
+        return Made()
+    token = PlanFolder(plan_folder).token()
+    if store_token(store, "") != token:
+        return Made()
+    groups = [info.group for info in list_groups(store) if info.group.startswith("labels/")]
+    others = [group for group in groups if store_token(store, group) != token]
+    if others:
+        return Made(
+            said=(f"{store}: not made by this recipe, and left as it is, because it holds {', '.join(others)}",)
+        )
+    remove(store, "")
+    return Made(said=(f"{store}: removed, because this recipe does not filter",))
 
 
 def forget_labels(plan: Plan, tables: Any, stores: Sequence[str], kept: Sequence[Any], plan_folder: str) -> Made:

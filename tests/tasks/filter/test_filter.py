@@ -14,13 +14,24 @@ from hypothesis import strategies as st
 
 import volengine as ve
 from volengine.core.errors import InputError
+from volengine.core.recipe import field_texts
 from volengine.ops.filters import local
 from volengine.ops.filters.ctf import Lens, Ratio, wiener_gain
 from volengine.ops.filters.gains import gain_of
-from volengine.ops.filters.transforms import filter_whole
+from volengine.ops.filters.transforms import (
+    filter_columns,
+    filter_whole,
+    forward_slices,
+    inverse_slices,
+    padded_grid,
+)
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.filter.plan import plan_filter
+from volengine.tasks.filter.steps import STEPS, step_of_text
 from volengine.tasks.filter.verb import FILTER, outputs_for, request
+
+HELD = {"defocus_um": 3, "highpass": 0.5}
+"""A deconvolution whose kernel is short."""
 
 # -- blocked equals whole ----------------------------------------------------------------------------------
 
@@ -57,8 +68,9 @@ steps_of_all_kinds = st.lists(
 @given(steps_of_all_kinds, st.tuples(*[st.sampled_from([8, 16, 24, 64])] * 3), st.tuples(*[st.integers(9, 26)] * 3))
 def test_whatever_the_blocks_the_bits_are_the_same(tmp_path, steps, block, shape):
     source = tomogram(tmp_path / "TS_01", noise(shape))
-    chosen = filtered(source, tmp_path / "a.ome.zarr", steps)
-    again = filtered(source, tmp_path / "b.ome.zarr", steps, block)
+    faces = ("taper", "mirror", "periodic")[sum(shape) % 3]
+    chosen = filtered(source, tmp_path / "a.ome.zarr", steps, faces=faces)
+    again = filtered(source, tmp_path / "b.ome.zarr", steps, block, faces=faces)
     np.testing.assert_array_equal(voxels(again), voxels(chosen))
     one, two = (
         filtered(source, tmp_path / f"{k}.ome.zarr", steps, block if k else None, dtype="int16", scale=20)
@@ -91,23 +103,29 @@ def test_a_volume_matched_to_its_own_spectrum_stays_the_same(tmp_path):
     np.testing.assert_allclose(voxels(found), noise(), atol=1e-3)
 
 
-def test_a_chain_is_what_the_methods_give_on_whole_arrays(tmp_path):
+@pytest.mark.parametrize("faces", ["taper", "mirror", "periodic"])
+def test_a_chain_is_what_the_methods_give_on_whole_arrays(tmp_path, faces):
     """Median, then two gains and another grid in one transform, then a normalisation of the result."""
     source = tomogram(tmp_path / "TS_01", noise())
     steps = [{"median": 1}, {"deconvolve": 4}, {"match_voxel_size": 15}, "normalise", "invert"]
-    found = filtered(source, tmp_path / "a.ome.zarr", steps, (8, 16, 8))
+    found = filtered(source, tmp_path / "a.ome.zarr", steps, (8, 16, 8), faces=faces, pad_vox=12)
+    grid = padded_grid((21, 34, 27), (17, 23, 18), VOXEL, (15.0,) * 3, (faces, 12))
     assert (found.shape, found.name, found.origin) == ((17, 23, 18), "TS_01", (50.0, -20.0, 0.0))
-    assert found.voxel_size == pytest.approx((21 * 12 / 17, 340 / 23, 270 / 18))
+    assert found.voxel_size == pytest.approx(grid.out_voxel_size)
+    if faces == "periodic":
+        assert found.voxel_size == pytest.approx((21 * 12 / 17, 340 / 23, 270 / 18))
+    else:  # a length with what is added to it that 15 angstrom divide
+        assert found.voxel_size == pytest.approx((15, 15, 15), rel=0.005)
     middle = local.median(np.pad(noise(), 1, mode="reflect"), 1)
 
     def gain(columns):
         f = np.sqrt(columns.fz[:, None] ** 2 + columns.fy[0] ** 2 + columns.fx[None, :] ** 2)
-        limits = [17 / 2, 23 / 2, 18 / 2]
+        limits = [min(n, m) / 2 for n, m in zip(grid.shape, grid.out_shape, strict=True)]
         taper = gain_of(columns, [{"kind": "taper", "limits": limits, "width": 0.1}], {})
         return (wiener_gain(f, 1200 ** (1 / 3), Lens((4.0,)), Ratio()) * taper).astype(np.float32)
 
-    whole = filter_whole(middle, (17, 23, 18), gain, VOXEL).astype(float)
-    np.testing.assert_allclose(voxels(found), -(whole - whole.mean()) / whole.std(), atol=2e-5)
+    whole = inverse_slices(filter_columns(forward_slices(middle, grid), grid, 0, 0, gain), grid).astype(float)
+    np.testing.assert_allclose(voxels(found), -(whole - whole.mean()) / whole.std(), atol=3e-5)
     history = found.facts["history"]
     assert [step["verb"] for step in history] == ["convert", "filter"]
     assert history[-1]["recipe"]["steps"][1]["deconvolve"]["defocus_um"] == [4.0]
@@ -148,6 +166,35 @@ def test_a_scale_that_cuts_off_much_is_refused_and_nothing_is_called_done(tmp_pa
         filtered(source, tmp_path / "a.ome.zarr", ["invert"], (8, 8, 8), dtype="int8", scale=20)
     with pytest.raises(InputError):
         ve.open_volume(tmp_path / "a.ome.zarr")
+
+
+def test_in_blocks_the_bits_do_not_depend_on_how_the_volume_is_cut(tmp_path):
+    """An axis with two blocks, one that is shorter than the halo, and what comes before and after."""
+    source = tomogram(tmp_path / "TS_01", noise((5, 100, 40)), (20.0, 10.0, 10.0))
+    steps = [{"median": 1}, {"deconvolve": HELD}, "normalise", {"low_pass": {"resolution_a": 60, "edge": 1}}]
+    found = {}
+    for block in (None, (8, 8, 8), (8, 48, 16)):
+        volume = filtered(source, tmp_path / f"{len(found)}.ome.zarr", steps, block, transform="blocks", tolerance=0.05)
+        found[block] = voxels(volume)
+        np.testing.assert_array_equal(found[block], found[None])
+    part = filtered(source, tmp_path / "part.ome.zarr", steps, transform="blocks", tolerance=0.05, roi="1:4,53:90,:")
+    np.testing.assert_array_equal(voxels(part), found[None][1:4, 53:90])
+    bounds = volume.facts["history"][-1]["bounds"]
+    assert len(bounds) == 2
+    assert all(0 < bound["gain"] <= 0.05 for bound in bounds)
+
+
+def test_in_blocks_the_result_is_near_that_of_the_whole(tmp_path):
+    """Of the volume and its mirrors, which is that of --faces mirror with a pad as wide as the volume."""
+    source = tomogram(tmp_path / "TS_01", noise((30, 100, 41)), (10.0,) * 3)
+    steps = [{"deconvolve": HELD}]
+    whole = voxels(filtered(source, tmp_path / "a.ome.zarr", steps, faces="mirror", pad_vox=100))
+    blocks = filtered(source, tmp_path / "b.ome.zarr", steps, transform="blocks")
+    bound = blocks.facts["history"][-1]["bounds"][0]
+    wrong = np.abs(voxels(blocks) - whole)
+    assert wrong.max() <= bound["most"] * np.ptp(noise((30, 100, 41))) / 2
+    assert 0 < wrong.std() < bound["rms"] * 3
+    assert wrong.std() < 0.02 * whole.std()
 
 
 def test_a_run_folder_that_is_used_again_gives_the_same(tmp_path):
@@ -286,7 +333,13 @@ def test_options_are_steps_in_the_order_of_the_help(tmp_path, volengine):
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        (("--low-pass", "forty"), "must be a number"),
+        (
+            ("--low-pass", "forty"),
+            "resolution_a is 'forty'; it must be a number. For example --low-pass 40",
+        ),
+        (("--deconvolve", "abc"), "--deconvolve abc: defocus_um is 'abc'; it must be a list of numbers. For example"),
+        (("--missing-wedge", "60"), "a list of 2 numbers. For example --missing-wedge -60,60 or"),
+        (("--median", "90"), "--median 90: radius must be from 1 to 10 voxels, not 90. For example"),
         (("--low-pass", "edge=0.1"), "'resolution_a' is missing"),
         (("--deconvolve", "defocus_um=4,defocus_um=5"), "given twice"),
         (("--steps", "steps.yaml", "--invert"), "not both"),
@@ -447,3 +500,36 @@ def test_a_wrong_column_of_a_filter_is_refused(tmp_path, column, said):
     manifest.write_text(f"source,{column}\nTS_01.mrc,3\n")
     with pytest.raises(InputError, match=said):
         ve.run(manifest, tmp_path / "out", ve.RunRecipe.from_json({"filter": {"steps": [{"deconvolve": 5}]}}), QUIET)
+
+
+def test_the_examples_in_messages_are_taken():
+    for name, kind in STEPS.items():
+        assert kind.shown or not field_texts(kind), name
+        for text in kind.shown:
+            assert isinstance(step_of_text(name, text), kind)
+
+
+def test_a_run_ends_with_what_was_made(tmp_path, volengine):
+    source = tomogram(tmp_path / "TS_01", noise())
+    told = ("--low-pass", "40", "--match-voxel-size", "15")
+    code, out, err = volengine("filter", source, *told, "--out", "out", "--no-progress")
+    assert code == 0, err
+    made = next(line for line in (out + err).splitlines() if "out/TS_01__filtered.ome.zarr: " in line)
+    assert "TS_01__filtered.ome.zarr: (17, 23, 18) voxels of 15 angstrom, float32; " in made
+    assert made.endswith("low_pass resolution_a=40.0")
+
+
+def test_a_voxel_size_is_given_to_files_that_state_none(tmp_path, volengine):
+    with mrcfile.new(tmp_path / "z.mrc") as file:
+        file.set_data(noise((8, 9, 10)))
+        file.voxel_size = 0
+    code, _, err = volengine("filter", "z.mrc", "--low-pass", "40", "--out", "a.ome.zarr", "--no-progress")
+    assert code == 2
+    assert "--voxel-size" in err
+    told = ("--low-pass", "40", "--voxel-size", "12,10,10", "--out", "a.ome.zarr", "--no-progress")
+    code, _, err = volengine("filter", "z.mrc", *told)
+    assert code == 0, err
+    found = ve.open_volume("a.ome.zarr")
+    assert found.voxel_size == (12, 10, 10)
+    same = filtered(tomogram(tmp_path / "b", noise((8, 9, 10))), tmp_path / "c.ome.zarr", [{"low_pass": 40}])
+    np.testing.assert_array_equal(voxels(found), voxels(same))

@@ -57,6 +57,7 @@ def test_a_wrong_step_is_an_error_that_says_where(steps, said):
     [
         ([{"match_voxel_size": 500}], "is 500 meant in angstrom"),
         ([{"low_pass": 4}], "finer than anything in voxels"),
+        ([{"low_pass": 4000}], "would leave nothing but the mean"),
         ([{"high_pass": 4000}], "more than the volume's longest side, 340 angstrom"),
         ([{"match_spectrum": "no.tsv"}], "no such file"),
         ([{"deconvolve": {"defocus_um": -2, "parametrisation": "membrain"}}], "has no first zero"),
@@ -67,6 +68,32 @@ def test_what_does_not_fit_the_tomogram_is_refused_while_planning(tmp_path, step
     with pytest.raises(InputError, match=said):
         filtered(source, tmp_path / "a.ome.zarr", steps)
     assert not (tmp_path / "a.ome.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([{"deconvolve": 5}], r"\(wiener\) would differ by 0\.\d+ of their largest gain.*--transform whole"),
+        ([{"high_pass": 300}], r"\(high\) would differ"),
+        ([{"missing_wedge": [-60, 60]}], r"\(wedge\) would differ"),
+        ([{"match_voxel_size": 15}], "method=area or method=linear"),
+        ([{"match_spectrum": "no.tsv"}], "spectrum of the whole volume"),
+    ],
+)
+def test_filters_that_look_far_are_refused_in_blocks(tmp_path, steps, said):
+    source = tomogram(tmp_path / "TS_01", noise())
+    with pytest.raises(InputError, match=said):
+        filtered(source, tmp_path / "a.ome.zarr", steps, transform="blocks")
+    assert not (tmp_path / "a.ome.zarr").exists()
+
+
+def test_numbers_of_the_transform_are_checked():
+    with pytest.raises(InputError, match="pad_vox must be from 0 to 4096 voxels, not -1"):
+        ve.FilterRecipe(steps=["invert"], pad_vox=-1)
+    with pytest.raises(InputError, match="mirrored at the volume's faces"):
+        ve.FilterRecipe(steps=["invert"], transform="blocks", faces="periodic")
+    with pytest.raises(InputError, match="tolerance is a share above 0"):
+        ve.FilterRecipe(steps=["invert"], tolerance=0)
 
 
 def test_other_wrong_input(tmp_path):

@@ -106,10 +106,27 @@ def gain_of(columns: Columns, gains: Sequence[Mapping[str, Any]], tables: Tables
     found = found[np.abs(columns.kz)]
     for gain in gains:
         if gain["kind"] == "wedge":
-            z, y, x = columns.fz[:, None], np.full((1, 1), columns.fy[0]), columns.fx[None, :]
-            found *= wedge_mask(z, y, x, gain["tilts"], gain["axis"], gain["edge_deg"])
+            found *= _wedge(gain, columns)
     rounded: NDArray[np.float32] = found.astype(np.float32)
     return rounded
+
+
+def _wedge(gain: Mapping[str, Any], columns: Columns) -> Floats:
+    """Of an even number of voxels the highest frequency stands for both signs: the mean of both is taken."""
+    n, rows = columns.grid.out_shape[0], columns.grid.kept[0]
+    y, x = float(columns.fy[0]), columns.fx[None, :]
+    signs = (y, -y) if 2 * abs(int(columns.ky[0])) == rows else (y,)
+
+    def mask(z: Floats) -> Floats:
+        how = gain["tilts"], gain["axis"], gain["edge_deg"]
+        both: Floats = np.mean([wedge_mask(z[:, None], np.full((1, 1), sign), x, *how) for sign in signs], axis=0)
+        return both
+
+    found = mask(columns.fz)
+    if n % 2 == 0:
+        highest = columns.fz[n // 2 : n // 2 + 1]
+        found[n // 2] = (mask(highest)[0] + mask(-highest)[0]) / 2
+    return found
 
 
 def _even(gain: Mapping[str, Any], half: Columns, radius: Floats, tables: Tables) -> Floats:

@@ -9,7 +9,9 @@ Each step computes the one-dimensional transforms of whole rows or whole columns
 transform does not depend on how many others are computed with it, so the result does not depend on how the volume is
 cut; it differs from that in double precision by about 1e-6 of the volume's largest value.
 
-The volume is treated as periodic: what a filter carries over one face comes back at the opposite one.
+A transform takes the volume to be periodic: what a filter carries over one face comes back at the opposite one. So
+voxels are added behind its end before, and cut off after (:mod:`volengine.ops.filters.faces`). This happens in the
+steps, so that what lies between them has the slices of the volume alone.
 
 *Another voxel size.* If the number of voxels of an axis changes from n to m (same length n v = m w), the frequencies
 that both grids have are kept. Of an even number of voxels there is a highest frequency, n / 2, of which one value
@@ -36,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Index3, index3
+from volengine.ops.filters.faces import FaceRule, extended, extended_columns, padded_sides
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -51,14 +54,32 @@ class SpectralGrid:
     Parameters
     ----------
     shape, out_shape
-        Voxels z, y, x of the volume that is read, and of the one that is written.
+        Voxels z, y, x that are transformed, and transformed back.
     voxel_size
         Voxel size of the volume that is read, angstrom, z, y, x. That of the one that is written follows.
+    inner, out_inner
+        Voxels of the volume that is read, and of the one that is written: those of ``shape`` and ``out_shape`` without
+        the ones that are added behind their ends; default: none are.
+    faces
+        What is added (:mod:`volengine.ops.filters.faces`).
     """
 
     shape: Index3
     out_shape: Index3
     voxel_size: tuple[float, float, float]
+    inner: Index3 | None = None
+    out_inner: Index3 | None = None
+    faces: FaceRule = "periodic"
+
+    @property
+    def read(self) -> Index3:
+        """Shape of the volume that is read."""
+        return self.inner or self.shape
+
+    @property
+    def written(self) -> Index3:
+        """Shape of the volume that is written."""
+        return self.out_inner or self.out_shape
 
     @property
     def kept(self) -> tuple[int, int]:
@@ -70,17 +91,17 @@ class SpectralGrid:
     def before(self) -> Index3:
         """Shape of the first spectrum as numbers of float32: slices z, frequencies y, real and imaginary parts x."""
         y, x = self.kept
-        return self.shape[0], y, 2 * x
+        return self.read[0], y, 2 * x
 
     @property
     def after(self) -> Index3:
         """Shape of the filtered spectrum as numbers of float32, in the same order."""
         y, x = self.kept
-        return self.out_shape[0], y, 2 * x
+        return self.written[0], y, 2 * x
 
     @property
     def out_voxel_size(self) -> tuple[float, float, float]:
-        """Voxel size of the volume that is written: the length of each axis is kept."""
+        """Voxel size of the volume that is written: the length of each axis that is transformed is kept."""
         z, y, x = (n * v / m for n, v, m in zip(self.shape, self.voxel_size, self.out_shape, strict=True))
         return z, y, x
 
@@ -101,6 +122,32 @@ class SpectralGrid:
         kx = np.arange(x0, x1)
         kz = signed(self.out_shape[0])
         return Columns(self, kz, ky, kx, kz / lengths[0], ky / lengths[1], kx / lengths[2])
+
+
+def padded_grid(
+    shape: Index3,
+    out_shape: Index3,
+    voxel_size: Sequence[float],
+    wanted: Sequence[float],
+    faces: tuple[FaceRule, int],
+) -> SpectralGrid:
+    """Choose the grids of a transform with added voxels.
+
+    Parameters
+    ----------
+    shape, out_shape
+        Voxels of the volume that is read, and of the one that is written.
+    voxel_size, wanted
+        Voxel sizes of both, angstrom, z, y, x: the second one is met as well as the added voxels allow.
+    faces
+        What is added, and how many voxels at least.
+    """
+    rule, pad = faces
+    ends = zip(shape, out_shape, voxel_size, wanted, strict=True)
+    sides = [padded_sides(n, m, w / v, pad, rule) for n, m, v, w in ends]
+    z, y, x = (float(v) for v in voxel_size)
+    whole, out = index3(n for n, _ in sides), index3(m for _, m in sides)
+    return SpectralGrid(whole, out, (z, y, x), shape, out_shape, rule)
 
 
 @dataclass(frozen=True)
@@ -178,7 +225,8 @@ def forward_slices(values: NDArray[Any], grid: SpectralGrid) -> NDArray[np.float
     sy, sx = grid.kept
     out = np.empty((len(values), sy, sx), np.complex64)
     for z, plane in enumerate(values):
-        spectrum = fft.rfft2(plane.astype(np.float32, copy=False))
+        wide = extended(plane.astype(np.float32, copy=False), grid.shape[1:], grid.faces)
+        spectrum = fft.rfft2(wide)
         out[z] = refit(np.ascontiguousarray(spectrum[:, :sx]), sy, 0)
     nx, mx = grid.shape[2], grid.out_shape[2]
     if mx < nx and mx % 2 == 0:
@@ -204,33 +252,39 @@ def filter_columns(
 
     Returns
     -------
-    float32 (z of ``out_shape``, y, 2 x)
+    float32 (z of the volume that is written, y, 2 x)
     """
     import scipy.fft as fft
 
     given = spectrum.view(np.complex64)
     _, ny, nx = given.shape
-    out = np.empty((grid.out_shape[0], ny, nx), np.complex64)
+    mz = grid.written[0]
+    out = np.empty((mz, ny, nx), np.complex64)
     scale = np.float32(grid.scale)
-    for (row, a, b), wave in transformed_columns(spectrum, grid):
+    for (row, a, b), wave in transformed_columns(spectrum, grid, y0, x0):
         if gain is not None:
             wave *= gain(grid.columns(y0 + row, y0 + row + 1, x0 + a, x0 + b))
         wave *= scale
-        out[:, row, a:b] = fft.ifft(wave, axis=0, overwrite_x=True)
+        out[:, row, a:b] = fft.ifft(wave, axis=0, overwrite_x=True)[:mz]
     return out.view(np.float32)
 
 
-def transformed_columns(spectrum: NDArray[np.float32], grid: SpectralGrid) -> Any:
-    """Yield (row y, first x, last x) and the transform along z of these columns on the grid that is written."""
+def transformed_columns(spectrum: NDArray[np.float32], grid: SpectralGrid, y0: int = 0, x0: int = 0) -> Any:
+    """Yield (row y, first x, last x) and the transform along z of these columns on the grid that is written.
+
+    Parameters are those of :func:`filter_columns`; rows and x count from the first column.
+    """
     import scipy.fft as fft
 
     given = spectrum.view(np.complex64)
-    nz, ny, nx = given.shape
-    step = columns_at_once(max(nz, grid.out_shape[0]))
+    _, ny, nx = given.shape
+    step = columns_at_once(max(grid.shape[0], grid.out_shape[0]))
     for row in range(ny):
         for a in range(0, nx, step):
             b = min(a + step, nx)
-            wave = fft.fft(given[:, row, a:b].copy(), axis=0, overwrite_x=True)
+            has_mean = y0 + row == x0 + a == 0
+            columns = extended_columns(given[:, row, a:b], grid.shape[0], grid.faces, has_mean)
+            wave = fft.fft(columns, axis=0, overwrite_x=True)
             yield (row, a, b), refit(wave, grid.out_shape[0], 0)
 
 
@@ -251,20 +305,21 @@ def inverse_slices(spectrum: NDArray[np.float32], grid: SpectralGrid) -> NDArray
 
     Returns
     -------
-    float32 (z, y, x) of ``out_shape``
+    float32 (z, y, x) of the volume that is written
     """
     import scipy.fft as fft
 
     given = spectrum.view(np.complex64)
     _, my, mx = grid.out_shape
     nx = grid.shape[2]
-    out = np.empty((len(given), my, mx), np.float32)
+    _, ky, kx = grid.written
+    out = np.empty((len(given), ky, kx), np.float32)
     for z, plane in enumerate(given):
         wide = np.zeros((my, mx // 2 + 1), np.complex64)
         wide[:, : plane.shape[1]] = refit(plane, my, 0)
         if mx > nx and nx % 2 == 0:
             wide[:, nx // 2] /= np.float32(2)
-        out[z] = fft.irfft2(wide, s=(my, mx), overwrite_x=True)
+        out[z] = fft.irfft2(wide, s=(my, mx), overwrite_x=True)[:ky, :kx]
     return out
 
 
@@ -273,6 +328,7 @@ def filter_whole(
     out_shape: Sequence[int] | None = None,
     gain: Gain | None = None,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
+    faces: tuple[FaceRule, int] = ("periodic", 0),
 ) -> NDArray[np.float32]:
     """Filter a whole array in memory with the three steps: what the engine computes in parts.
 
@@ -286,12 +342,15 @@ def filter_whole(
         The factor of each frequency; ``None``: 1.
     voxel_size
         Angstrom, z, y, x: the unit of the frequencies that ``gain`` gets.
+    faces
+        What is added behind the volume's end, and how many voxels at least.
 
     Returns
     -------
     float32 of ``out_shape``
     """
     shape = index3(values.shape)
-    z, y, x = (float(v) for v in voxel_size)
-    grid = SpectralGrid(shape, index3(out_shape or shape), (z, y, x))
+    out = index3(out_shape or shape)
+    wanted = [v * n / m for v, n, m in zip(voxel_size, shape, out, strict=True)]
+    grid = padded_grid(shape, out, voxel_size, wanted, faces)
     return inverse_slices(filter_columns(forward_slices(values, grid), grid, 0, 0, gain), grid)

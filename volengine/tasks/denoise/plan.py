@@ -15,6 +15,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
+from volengine.tasks.common.made import image_made
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.common.roi import box_of, check_same_part, facts_of, history_of, seen_of, start_of, tiling_of
 from volengine.tasks.denoise.recipe import DenoiseRecipe
@@ -104,8 +105,13 @@ def plan_denoise(
         seen_by,
         stages=(*seen_by.stages, build(core)),
         images=(*seen_by.images, spec),
+        finish=(*seen_by.finish, image_made(spec, f"{recipe.model} on {_said(len(made))}")),
         notes=(*seen_by.notes, *filter(None, notes)),
     )
+
+
+def _said(halves: int) -> str:
+    return "the tomogram" if halves == 1 else "both halves"
 
 
 def _half(

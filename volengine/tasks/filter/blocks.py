@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.ops.filters import local, order, rescale, spectra, transforms
+from volengine.ops.filters import local, order, rescale, short, spectra, transforms
 from volengine.ops.filters.gains import gain_of
 from volengine.ops.filters.moments import cell_moments, mean_and_std
 from volengine.ops.normalise import CELL, CONSTANT
@@ -52,13 +52,19 @@ def forward_block_bytes(plane: int, voxels: int) -> int:
 
     ``voxels`` of the whole slab are looked at once for values that are not finite.
     """
-    return 28 * plane + voxels
+    return 36 * plane + voxels
 
 
-def mean_square(block: Block, voxels: int) -> Result:
-    """Reduce kernel: the quantum of a spectrum's amplitudes, from the squares of all slices; the table has ``unit``."""
+def mean_square(block: Block, voxels: int, transformed: int) -> Result:
+    """Reduce kernel: the quantum of a spectrum's amplitudes, from the squares of all slices; the table has ``unit``.
+
+    Parameters
+    ----------
+    voxels, transformed
+        Number of voxels of the volume, and of those that are transformed.
+    """
     squares = math.fsum(value for table in block.tables["slices"].values() for value in table["squares"].tolist())
-    return Result(table={"unit": np.array([spectra.quantum(squares / voxels) * math.sqrt(voxels)])})
+    return Result(table={"unit": np.array([spectra.quantum(squares / voxels) * math.sqrt(transformed)])})
 
 
 def mean_square_bytes(slices: int) -> int:
@@ -84,7 +90,7 @@ def spectrum_block(
     sums, counts = (np.zeros((bins.count, bins.sectors), np.int64) for _ in range(2))
     _, y0, x0 = block.box.start
     tables = tables_of(block, gains)
-    for (row, a, b), wave in transforms.transformed_columns(block.arrays["spectrum"], whole):
+    for (row, a, b), wave in transforms.transformed_columns(block.arrays["spectrum"], whole, y0, x0 // 2):
         columns = whole.columns(y0 + row, y0 + row + 1, x0 // 2 + a, x0 // 2 + b)
         if gains:
             wave *= gain_of(columns, gains, tables)
@@ -145,6 +151,19 @@ def inverse_block_bytes(plane: int) -> int:
 def tables_of(block: Block, gains: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, NDArray[Any]]]:
     """The spectra that gains read, by name."""
     return {gain["table"]: block.tables[gain["table"]][0] for gain in gains if gain["kind"] == "match"}
+
+
+def short_block(
+    block: Block, gains: Sequence[Mapping[str, Any]], voxel_size: Sequence[float], reach: Index3, core: Index3
+) -> Result:
+    """Kernel: filters of frequencies whose kernel is short, on one block (:func:`short.filter_short`); ``image``."""
+    image = finite(block, "image")
+    return Result({"image": short.filter_short(image, gains, voxel_size, index3(reach), index3(core))})
+
+
+def short_block_bytes(core: Index3, reach: Index3) -> int:
+    """Bytes that :func:`short_block` needs; those that it keeps are :func:`short.transfer_bytes`."""
+    return short.block_bytes(core, reach)
 
 
 # -- statistics --------------------------------------------------------------------------------------------

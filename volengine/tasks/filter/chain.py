@@ -2,6 +2,7 @@
 
 - Steps in Fourier space are one transform out of core: ``forward`` (slices), ``columns``, ``inverse`` (slices). A step
   that matches a spectrum has two stages before ``columns`` that measure the volume's own.
+- In blocks they are one stage of blocks with a halo instead, if their kernel is short.
 - Steps of single voxels and of neighbourhoods are one stage with the sum of their halos.
 - ``normalise`` looks at the whole volume first: what was before it is written to a scratch array, and two stages
   compute the statistics (four for percentiles).
@@ -17,15 +18,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import InputError, MemoryRefusedError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.memory import check_stage
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
-from volengine.ops.filters import local, rescale
+from volengine.ops.filters import local, rescale, short
+from volengine.ops.filters.faces import FaceRule
+from volengine.ops.filters.short import Bound
 from volengine.ops.filters.spectra import Shells
-from volengine.ops.filters.transforms import SpectralGrid
+from volengine.ops.filters.transforms import SpectralGrid, padded_grid
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.common.roi import size_of, start_of, tiling_of
 from volengine.tasks.filter.description import Stored, grid_to_json, shells_to_json
@@ -45,6 +50,7 @@ _FILTER = "volengine.tasks.filter.blocks:filter_block"
 _INVERSE = "volengine.tasks.filter.blocks:inverse_block"
 _LOCAL = "volengine.tasks.filter.blocks:local_block"
 _RESCALE = "volengine.tasks.filter.blocks:rescale_block"
+_SHORT = "volengine.tasks.filter.blocks:short_block"
 
 
 @dataclass
@@ -59,14 +65,21 @@ class Chain:
         Tables for which stages wait that read the source.
     folder, options
         Folder of the plan, for scratch arrays; and how to run.
+    faces
+        What transforms see beyond the faces of the volume, and how many voxels of it at least.
+    tolerance
+        Of filters of frequencies in blocks (:mod:`volengine.ops.filters.short`); ``None``: of the whole volume.
     """
 
     volume: Volume
     waits: Mapping[str, TableInput]
     folder: PlanFolder
     options: RunOptions
+    faces: tuple[FaceRule, int] = ("periodic", 0)
+    tolerance: float | None = None
     stages: list[Stage] = field(default_factory=list)
     images: list[ImageSpec] = field(default_factory=list)
+    bounds: list[Bound] = field(init=False, default_factory=list)
     _gains: list[dict[str, Any]] = field(init=False, default_factory=list)
     _grid: SpectralGrid | None = field(init=False, default=None)
     _spectrum: Volume | None = field(init=False, default=None)
@@ -74,13 +87,14 @@ class Chain:
     _local: list[dict[str, Any]] = field(init=False, default_factory=list)
     _tables: dict[str, TableInput] = field(init=False, default_factory=dict)
     _passes: int = field(init=False, default=0)
+    _measures: int = field(init=False, default=0)
 
     # -- what a planner asks for ---------------------------------------------------------------------------
 
     @property
     def shape(self) -> Index3:
         """Shape of the result so far."""
-        return self.volume.shape if self._grid is None else self._grid.out_shape
+        return self.volume.shape if self._grid is None else self._grid.written
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:
@@ -94,26 +108,41 @@ class Chain:
 
     def gain(self, gain: Mapping[str, Any]) -> None:
         """Add a gain in Fourier space (:mod:`volengine.ops.filters.gains`)."""
-        self._begin_transform()
+        if self.tolerance is None:
+            self._begin_transform()
+        elif not self._gains:
+            self._materialise()
         self._gains.append(dict(gain))
 
+    def end(self) -> None:
+        """Add the stages of all filters of frequencies so far."""
+        self._end_transform()
+
     def match(self, target: Mapping[str, Any], most: float, shells: Mapping[str, Any]) -> None:
-        """Add the gain that gives the result so far the amplitude spectrum ``target``."""
-        self._begin_transform()
-        assert self._grid is not None
-        table = self._own_spectrum(Shells(self._grid, **shells))
+        """Add the gain that gives the result so far the amplitude spectrum ``target``.
+
+        Amplitudes are those of the volume without added voxels, which would change them.
+        """
+        if self.faces[0] == "periodic":
+            self._begin_transform()
+            assert self._grid is not None
+            table = self._own_spectrum(Shells(self._grid, **shells))
+        else:
+            table = self._measured(shells)
+            self._begin_transform()
         axis = shells.get("axis", "y")
         self._gains.append({"kind": "match", "table": table, "target": dict(target), "most": most, "axis": axis})
 
-    def resize(self, shape: Index3, taper: float) -> None:
-        """Change the number of voxels in Fourier space."""
+    def resize(self, shape: Index3, wanted: Sequence[float], taper: float) -> None:
+        """Change the number of voxels in Fourier space, to those of a wanted voxel size."""
         if self._grid is not None and (
             self._grid.out_shape != self._grid.shape or any(gain["kind"] == "match" for gain in self._gains)
         ):
             self._end_transform()
-        self._begin_transform(shape)
+        self._begin_transform((shape, wanted))
         if taper:
-            limits = [max(1, min(n, m) / 2) for n, m in zip(self.volume.shape, shape, strict=True)]
+            assert self._grid is not None
+            limits = [max(1, min(n, m) / 2) for n, m in zip(self._grid.shape, self._grid.out_shape, strict=True)]
             self._gains.append({"kind": "taper", "limits": limits, "width": taper})
 
     def rescale(self, shape: Index3, how: rescale.Method) -> None:
@@ -152,12 +181,7 @@ class Chain:
 
     def spectrum(self) -> str:
         """Measure the amplitude spectrum of the result so far; returns the stage whose table has it."""
-        self._materialise()
-        self._begin_transform()
-        assert self._grid is not None
-        table = self._own_spectrum(Shells(self._grid))
-        self._grid = self._spectrum = None
-        return table
+        return self._measured({})
 
     def store(self, spec: ImageSpec, dtype: str, scale: float | None, part: Box | None) -> str:
         """Add the pass that writes the image ``spec``, of the whole result or of its part.
@@ -244,25 +268,43 @@ class Chain:
 
     # -- transforms ----------------------------------------------------------------------------------------
 
-    def _begin_transform(self, shape: Index3 | None = None) -> None:
-        """Add the stage ``forward``, unless a transform has begun; ``shape``: that of its result."""
+    def _measured(self, shells: Mapping[str, Any]) -> str:
+        """Measure the amplitude spectrum of the result so far as it is, by a transform of its own."""
+        self._materialise()
+        self._measures += 1
+        self._begin_transform(faces=("periodic", 0), what=f"measure{self._measures}-")
+        assert self._grid is not None
+        table = self._own_spectrum(Shells(self._grid, **shells), f"measure{self._measures}-")
+        self._grid = self._spectrum = None
+        return table
+
+    def _begin_transform(
+        self,
+        result: tuple[Index3, Sequence[float]] | None = None,
+        faces: tuple[FaceRule, int] | None = None,
+        what: str = "",
+    ) -> None:
+        """Add the stage ``forward``, unless a transform has begun; ``result``: its shape and wanted voxel size."""
         if self._grid is not None:
-            if shape in (None, self._grid.out_shape):
+            if result is None or result[0] == self._grid.written:
                 return
             gains = self._gains  # nothing is measured yet: begin again with another result
             self._gains, self._grid = [], None
             self._undo()
-            self._begin_transform(shape)
+            self._begin_transform(result)
             self._gains = gains
             return
         self._materialise()
-        self._grid = SpectralGrid(self.volume.shape, shape or self.volume.shape, self.volume.voxel_size)
-        grid, (_, ny, nx) = self._grid, self.volume.shape
+        shape, size = self.volume.shape, self.volume.voxel_size
+        out, wanted = result or (shape, size)
+        self._grid = grid = padded_grid(shape, out, size, wanted, faces or self.faces)
+        _, ny, nx = grid.shape
 
         def build(slices: int) -> tuple[Stage, ImageSpec]:
-            spec = self._scratch("spectrum", grid.before, (1, 1, 1), spectrum_chunk(self.options, grid.before, slices))
+            chunk = spectrum_chunk(self.options, grid.before, slices)
+            spec = self._scratch(f"{what}spectrum", grid.before, (1, 1, 1), chunk)
             stage = Stage(
-                self._name("forward"),
+                self._name(f"{what}forward"),
                 _FORWARD,
                 Tiling(grid.before, (slices, *grid.before[1:])),
                 params={"grid": grid_to_json(grid)},
@@ -286,22 +328,22 @@ class Chain:
         self.images.pop()
         self._spectrum = None
 
-    def _own_spectrum(self, shells: Shells) -> str:
+    def _own_spectrum(self, shells: Shells, what: str = "") -> str:
         """Measure the spectrum of the transform with its gains so far; returns the name of the stage with its table."""
         assert self._grid is not None
         assert self._spectrum is not None
-        grid, spectrum, before = self._grid, self._spectrum, self._name("forward")
+        grid, spectrum, before = self._grid, self._spectrum, self._name(f"{what}forward")
         number = sum(gain["kind"] == "match" for gain in self._gains)
-        name = self._name(f"amplitudes-{number}")
+        name = self._name(f"{what}amplitudes-{number}")
         params = {"grid": grid_to_json(grid), "shells": shells_to_json(shells)}
         quantum = Stage(
             f"{name}-quantum",
             _QUANTUM,
             ONE,
-            params={"voxels": math.prod(grid.shape)},
+            params={"voxels": math.prod(grid.read), "transformed": math.prod(grid.shape)},
             tables={"slices": TableInput(before, "all")},
             emits=True,
-            kernel_bytes=kernel_bytes(_QUANTUM, slices=grid.shape[0]),
+            kernel_bytes=kernel_bytes(_QUANTUM, slices=grid.read[0]),
         )
 
         def build(core: Index3) -> Stage:
@@ -336,7 +378,9 @@ class Chain:
         return {gain["table"]: TableInput(gain["table"], "all") for gain in self._gains if gain["kind"] == "match"}
 
     def _end_transform(self) -> None:
-        """Add the stages ``columns`` and ``inverse``, if a transform has begun."""
+        """Add the stages ``columns`` and ``inverse``, if a transform has begun; or that of blocks."""
+        if self.tolerance is not None and self._gains:
+            self._in_blocks(self.tolerance)
         if self._grid is None:
             return
         assert self._spectrum is not None
@@ -363,16 +407,51 @@ class Chain:
         self.images.append(filtered)
         self._inverse(grid, filtered)
 
+    def _in_blocks(self, tolerance: float) -> None:
+        """Add the stage that filters the volume so far in blocks, whose size the filters say, not the options.
+
+        Raises
+        ------
+        InputError
+            The kernel is not short enough.
+        """
+        volume, gains = self.volume, self._gains
+        found = short.shortest(gains, volume.voxel_size, tolerance)
+        if found.bound.gain > tolerance:
+            raise InputError(_too_far(gains, found, tolerance))
+        reach, core = found.reach, found.core(volume.shape)
+        chunk = index3(c // 2 if c < n and c > SCRATCH_VOX else c for c, n in zip(core, volume.shape, strict=True))
+        spec = self._scratch("short", volume.shape, volume.voxel_size, chunk)
+        stage = Stage(
+            self._name("short"),
+            _SHORT,
+            Tiling(volume.shape, core),
+            params={"gains": gains, "voxel_size": list(volume.voxel_size), "reach": reach, "core": core},
+            arrays={"image": ArrayInput(volume, reach, reach, edge="reflect")},
+            tables=self.waits,
+            outputs={"image": Output(spec.volume())},
+            kernel_bytes=kernel_bytes(_SHORT, core=core, reach=reach),
+            fixed_bytes=short.transfer_bytes(core, reach),
+        )
+        try:
+            check_stage(stage, self.options.limit_bytes())
+        except MemoryRefusedError as error:
+            more = "The size of a block follows from the filters; --transform whole needs less memory."
+            raise MemoryRefusedError(f"{error} {more}") from None
+        self.bounds.append(found.bound)
+        self._gains = []
+        self._next(stage, spec)
+
     def _inverse(self, grid: SpectralGrid, filtered: ImageSpec) -> None:
-        _, my, mx = grid.out_shape
+        (nz, ny, nx), (_, my, mx) = grid.written, grid.out_shape
 
         def build(slices: int) -> tuple[Stage, ImageSpec]:
-            chunk = slab_chunk(self.options, grid.out_shape, slices)
-            spec = self._scratch("transformed", grid.out_shape, grid.out_voxel_size, chunk)
+            chunk = slab_chunk(self.options, grid.written, slices)
+            spec = self._scratch("transformed", grid.written, grid.out_voxel_size, chunk)
             stage = Stage(
                 self._name("inverse"),
                 _INVERSE,
-                Tiling(grid.out_shape, (slices, my, mx)),
+                Tiling(grid.written, (slices, ny, nx)),
                 params={"grid": grid_to_json(grid)},
                 arrays={"filtered": ArrayInput(filtered.volume(), scaled=True)},
                 outputs={"image": Output(spec.volume())},
@@ -380,6 +459,15 @@ class Chain:
             )
             return stage, spec
 
-        slices = slab_slices(self.options, grid.out_shape[0], my * mx, lambda count: build(count)[0], self._slices)
+        slices = slab_slices(self.options, nz, my * mx, lambda count: build(count)[0], self._slices)
         self._gains, self._grid, self._spectrum = [], None, None
         self._next(*build(slices))
+
+
+def _too_far(gains: Sequence[Mapping[str, Any]], found: short.Short, tolerance: float) -> str:
+    kinds = ", ".join(str(gain["kind"]) for gain in gains)
+    return (
+        f"filter: in blocks these filters ({kinds}) would differ by {found.bound.gain:.2g} of their largest gain with "
+        f"a reach of {max(found.reach)} voxels, and the tolerance is {tolerance:g}: they look too far. Take "
+        "--transform whole; or a wider edge, a higher highpass, or a larger --tolerance."
+    )

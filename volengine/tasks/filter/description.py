@@ -24,7 +24,8 @@ def grid_to_json(grid: SpectralGrid) -> dict[str, Any]:
 def grid_from_json(data: Mapping[str, Any]) -> SpectralGrid:
     """A grid of JSON values."""
     z, y, x = data["voxel_size"]
-    return SpectralGrid(index3(data["shape"]), index3(data["out_shape"]), (z, y, x))
+    inner, out_inner = (None if data[key] is None else index3(data[key]) for key in ("inner", "out_inner"))
+    return SpectralGrid(index3(data["shape"]), index3(data["out_shape"]), (z, y, x), inner, out_inner, data["faces"])
 
 
 def shells_to_json(shells: Shells) -> dict[str, Any]:

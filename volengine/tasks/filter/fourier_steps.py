@@ -29,8 +29,8 @@ class MatchVoxelSize(Step):
     Parameters
     ----------
     to
-        Wanted voxel size, angstrom, one number or z, y, x. An axis gets the nearest whole number of voxels, so it is
-        reached to within half a voxel over the length of the axis.
+        Wanted voxel size, angstrom, one number or z, y, x. An axis gets the nearest whole number of voxels; the size is
+        reached to within half a voxel over the axis and, with ``fourier``, what is added to it, mostly much closer.
     method
         ``fourier`` (the spectrum is cut or extended), ``linear`` or ``area`` (means of neighbours).
     taper
@@ -39,6 +39,7 @@ class MatchVoxelSize(Step):
     """
 
     name: ClassVar[str] = "match_voxel_size"
+    shown: ClassVar[tuple[str, ...]] = ("10", "to=10,method=area")
     to: float | tuple[float, float, float]
     method: Literal["fourier", "linear", "area"] = "fourier"
     taper: float = 0.1
@@ -90,6 +91,7 @@ class Deconvolve(Step):
     """
 
     name: ClassVar[str] = "deconvolve"
+    shown: ClassVar[tuple[str, ...]] = ("5", "defocus_um=5,strength=0.8")
     defocus_um: tuple[float, ...] = ()
     width_um: float = 0.0
     parametrisation: Parametrisation = "warp"
@@ -145,6 +147,7 @@ class MissingWedge(Step):
     """
 
     name: ClassVar[str] = "missing_wedge"
+    shown: ClassVar[tuple[str, ...]] = ("-60,60", "tilts=-60,60,axis=x")
     tilts: Tilts | None = None
     axis: TiltAxis = "y"
     edge_deg: float = 0.0
@@ -177,6 +180,7 @@ class MatchSpectrum(Step):
     """
 
     name: ClassVar[str] = "match_spectrum"
+    shown: ClassVar[tuple[str, ...]] = ("best.tsv", "target=best.tsv,most=20")
     target: str
     target_voxel_size: float | None = None
     most: float = 50.0
@@ -206,6 +210,7 @@ class LowPass(Step):
     """
 
     name: ClassVar[str] = "low_pass"
+    shown: ClassVar[tuple[str, ...]] = ("40", "resolution_a=40,edge=0.5")
     resolution_a: float
     edge: float = 0.2
 
@@ -227,6 +232,7 @@ class HighPass(Step):
     """
 
     name: ClassVar[str] = "high_pass"
+    shown: ClassVar[tuple[str, ...]] = ("500", "resolution_a=500,edge=0.5")
     resolution_a: float
     edge: float = 0.2
 
@@ -248,6 +254,7 @@ class BandPass(Step):
     """
 
     name: ClassVar[str] = "band_pass"
+    shown: ClassVar[tuple[str, ...]] = ("coarse_a=500,fine_a=40",)
     coarse_a: float
     fine_a: float
     edge: float = 0.2

@@ -21,6 +21,7 @@ class Median(Step):
     """
 
     name: ClassVar[str] = "median"
+    shown: ClassVar[tuple[str, ...]] = ("1", "radius=2")
     radius: int = 1
 
     def check(self) -> None:
@@ -41,6 +42,7 @@ class Bilateral(Step):
     """
 
     name: ClassVar[str] = "bilateral"
+    shown: ClassVar[tuple[str, ...]] = ("0.5", "sigma_value=0.5,sigma_vox=2")
     sigma_value: float
     sigma_vox: float = 1.0
 
@@ -67,6 +69,7 @@ class Nlm(Step):
     """
 
     name: ClassVar[str] = "nlm"
+    shown: ClassVar[tuple[str, ...]] = ("0.5", "strength=0.5,search=4")
     strength: float
     noise: float = 0.0
     patch: int = 1
@@ -95,6 +98,7 @@ class Diffusion(Step):
     """
 
     name: ClassVar[str] = "diffusion"
+    shown: ClassVar[tuple[str, ...]] = ("0.5", "kappa=0.5,iterations=5")
     kappa: float
     iterations: int = 10
 
@@ -128,6 +132,7 @@ class Normalise(Step):
     """
 
     name: ClassVar[str] = "normalise"
+    shown: ClassVar[tuple[str, ...]] = ("std", "how=percentile,low=1,high=99")
     how: Literal["std", "percentile"] = "std"
     low: float = 1.0
     high: float = 99.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import place_key
@@ -19,8 +21,10 @@ from volengine.io.open import open_volume
 from volengine.io.spectra import read_spectrum
 from volengine.io.tilts import TiltSeries
 from volengine.ops.filters.ctf import Lens, Ratio, first_zero
+from volengine.ops.filters.short import Bound
 from volengine.ops.resample import resampled_shape
 from volengine.tasks.common.images import StoreOptions, image_spec
+from volengine.tasks.common.made import image_made
 from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of
 from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.filter.chain import Chain
@@ -72,10 +76,15 @@ def plan_filter(
         the result would replace the source.
     """
     _check(source, recipe, out)
+    if recipe.transform == "blocks":
+        _check_blocks(recipe)
     steps = tuple(_resolved(step, source) for step in recipe.steps)
     read, before = unpacked(source, folder)
-    chain = Chain(read, waits_for(before), folder, options, list(before))
+    tolerance = recipe.tolerance if recipe.transform == "blocks" else None
+    chain = Chain(read, waits_for(before), folder, options, (recipe.faces, recipe.pad_vox), tolerance, list(before))
     notes = [_add(chain, step, source) for step in steps]
+    chain.end()
+    notes += [f"in blocks, different from the whole by {bound.said()}" for bound in chain.bounds]
     finish = []
     last = source.with_(shape=chain.shape, voxel_size=chain.voxel_size)
     if recipe.spectrum:
@@ -84,12 +93,13 @@ def plan_filter(
             Call("volengine.tasks.filter.finish:write_amplitudes", {"stage": stage, "out": out.table}, (out.table,))
         )
     if steps:
-        part = _part_of(source, last.shape, recipe.roi)
-        spec = _spec(source, last, recipe.with_(steps=steps), out.store, part)
+        part = _part_of(source, last, recipe.roi)
+        spec = _spec(source, last, recipe.with_(steps=steps), out.store, part, chain.bounds)
         stage = chain.store(spec, recipe.dtype, recipe.scale, part)
         if recipe.scale is not None:
             facts = {"stage": stage, "dtype": recipe.dtype, "scale": recipe.scale}
             finish.append(Call("volengine.tasks.filter.finish:say_range", facts))
+        finish.append(image_made(spec, "; ".join(notes)))
     return Plan(
         source.name,
         tuple(chain.stages),
@@ -112,6 +122,18 @@ def _check(source: Volume, recipe: FilterRecipe, out: FilterOutputs) -> None:
         raise InputError(f"{source.where}: holds {source.dtype}; filters are for real grey values.")
     if recipe.steps and _place(out.store) == _place(source.url):
         raise InputError(f"{out.store}: is the source itself; give another --out.")
+
+
+def _check_blocks(recipe: FilterRecipe) -> None:
+    """Refuse steps that need the transform of the whole volume."""
+    for step in recipe.steps:
+        if isinstance(step, MatchSpectrum):
+            raise InputError("match_spectrum needs the spectrum of the whole volume; take --transform whole.")
+        if isinstance(step, MatchVoxelSize) and step.method == "fourier":
+            raise InputError(
+                "match_voxel_size with method fourier transforms the whole volume; take --transform whole, or "
+                "method=area or method=linear."
+            )
 
 
 def _place(url: str) -> str:
@@ -199,10 +221,11 @@ def _mask(chain: Chain, path: str) -> Volume:
 def _pass(chain: Chain, kind: str, resolution: float, step: LowPass | HighPass | BandPass) -> None:
     longest = max(n * v for n, v in zip(chain.shape, chain.voxel_size, strict=True))
     finest = 2 * min(chain.voxel_size)
-    if kind == "high" and resolution > longest:
+    if resolution > longest:
+        left = "change nothing but the mean" if kind == "high" else "leave nothing but the mean"
         raise InputError(
             f"{step.name}: {resolution:g} angstrom is more than the volume's longest side, {longest:g} angstrom, so it "
-            "would change nothing but the mean. Is it a resolution in angstrom?"
+            f"would {left}. Is it a resolution in angstrom?"
         )
     if resolution < finest / 3**0.5:
         raise InputError(
@@ -223,7 +246,7 @@ def _resize(chain: Chain, step: MatchVoxelSize, source: Volume) -> str:
         return f"{step.name}: {shape} voxels of {size_text(chain.voxel_size)} angstrom stay as they are"
     before = chain.shape
     if step.method == "fourier":
-        chain.resize(shape, step.taper)
+        chain.resize(shape, step.sizes, step.taper)
     else:
         chain.rescale(shape, step.method)
     return f"{step.name}: {before} voxels become {shape} of {size_text(chain.voxel_size)} angstrom"
@@ -277,21 +300,31 @@ def _match(chain: Chain, step: MatchSpectrum) -> str:
 # -- what is written ---------------------------------------------------------------------------------------
 
 
-def _part_of(source: Volume, shape: Index3, roi: str) -> Box | None:
-    """The voxels of the result whose places lie in the part of the source."""
+def _part_of(source: Volume, last: Volume, roi: str) -> Box | None:
+    """The voxels of the result whose places lie in the part of the source; ``last`` describes the whole result."""
     part = box_of(source, roi)
-    if part is None or shape == source.shape:
+    if part is None or last.shape == source.shape:
         return part
-    ends = list(zip(part.start, part.stop, source.shape, shape, strict=True))
-    box = Box(index3(-(-a * m // n) for a, _, n, m in ends), index3(min(-(-b * m // n), m) for _, b, n, m in ends))
+    ratio = [v / w for v, w in zip(source.voxel_size, last.voxel_size, strict=True)]
+    ends = list(zip(part.start, part.stop, ratio, last.shape, strict=True))
+    box = Box(index3(_at_least(a * r) for a, _, r, _ in ends), index3(min(_at_least(b * r), m) for _, b, r, m in ends))
     if box.empty:
-        raise InputError(f"--roi {roi}: no voxel of the result, {shape} voxels, lies in it.")
+        raise InputError(f"--roi {roi}: no voxel of the result, {last.shape} voxels, lies in it.")
     return box
 
 
-def _spec(source: Volume, last: Volume, recipe: FilterRecipe, store: str, part: Box | None) -> ImageSpec:
+def _at_least(place: float) -> int:
+    """The first voxel at a place or behind it; places that rounding alone parts are the same."""
+    return math.ceil(place - 1e-6)
+
+
+def _spec(
+    source: Volume, last: Volume, recipe: FilterRecipe, store: str, part: Box | None, bounds: Sequence[Bound]
+) -> ImageSpec:
     """The image that is written; ``last`` describes the whole result."""
     steps = history_of(last, "filter", recipe, part)
+    if bounds:
+        steps[-1]["bounds"] = [asdict(bound) for bound in bounds]
     facts = facts_of(source.facts, part)
     if last.shape != source.shape:
         facts = _without_extended_header(facts)

@@ -12,9 +12,10 @@ from volengine.core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Step(Recipe):
-    """Base of the steps; ``name`` is how recipes call it."""
+    """Base of the steps; ``name`` is how recipes call it, ``shown`` are values for it on the command line."""
 
     name: ClassVar[str] = ""
+    shown: ClassVar[tuple[str, ...]] = ()
 
     def said(self) -> str:
         """The step as one line, for people."""

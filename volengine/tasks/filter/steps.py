@@ -118,7 +118,7 @@ def step_of_text(name: str, text: Any) -> Step:
     Raises
     ------
     InputError
-        A parameter is not known, is given twice, or its value is refused.
+        A parameter is not known, is given twice, or its value is refused; the message shows values that are taken.
 
     >>> step_of_text("deconvolve", "defocus_um=4,5,strength=0.8").to_json()["defocus_um"]
     [4.0, 5.0]
@@ -128,18 +128,28 @@ def step_of_text(name: str, text: Any) -> Step:
     names = [f.name for f in fields(kind)]
     if text is True:
         return kind()
+    try:
+        return kind.from_json(_named(str(text), names), flag)
+    except InputError as error:
+        said = str(error).replace(f"{flag}.", f"{flag} {text}: ", 1).replace(f"{flag}: ", f"{flag} {text}: ", 1)
+        said = said if said.startswith(flag) else f"{flag} {text}: {said.removeprefix(f'{name}: ')}"
+        examples = " or ".join(f"{flag} {value}" for value in kind.shown)
+        raise InputError(f"{said} For example {examples}; volengine filter --help lists {name}.") from None
+
+
+def _named(text: str, names: Sequence[str]) -> dict[str, Any]:
+    """The values of an option by the names of its parameters, of which the first one's is needed nowhere."""
     found: dict[str, list[str]] = {}
     last = names[0]
-    for part in str(text).split(","):
+    for part in text.split(","):
         key, equals, value = part.partition("=")
         if equals:
             last = key.strip().replace("-", "_")
             if last in found:
-                raise InputError(f"{flag} {text}: {last} is given twice.")
+                raise InputError(f"{last} is given twice.")
             part = value
         found.setdefault(last, []).append(part.strip())
-    hints = {key: _value(parts) for key, parts in found.items()}
-    return kind.from_json(hints, flag)
+    return {key: _value(parts) for key, parts in found.items()}
 
 
 def _value(parts: list[str]) -> Any:

@@ -24,7 +24,7 @@ def request(
     source: str, out: str, recipe: FilterRecipe, options: RunOptions
 ) -> Request[Volume, FilterRecipe, FilterOutputs]:
     """Open one tomogram; its store is ``out`` itself, or ``<name>__filtered.ome.zarr`` in the folder ``out``."""
-    volume = open_volume(source, identity=options.identity)
+    volume = open_volume(source, voxel_size=recipe.voxel_size, identity=options.identity)
     return Request(volume.name, volume, recipe, outputs_for(volume.name, out, recipe))
 
 

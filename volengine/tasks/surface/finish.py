@@ -87,7 +87,7 @@ def write_meshes(
             old.unlink()
     write_list(folder, rows, SurfaceFacts(**facts))
     found = int(tables("surface-number")[0]["found"][0])
-    said = _said(rows, len(order), found)
+    said = f"{folder}: {_said(rows, len(order), found)}"
     if not found and threshold is not None:
         highest = float(tables(span)[0]["span"][0, 1])
         said += f": the largest value is {highest:.3g}, the threshold {threshold:g}"
