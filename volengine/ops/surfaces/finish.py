@@ -48,15 +48,19 @@ class Wanted:
     split: bool = False
 
 
-def finished(vertices: Floats, faces: Array, wanted: Wanted) -> list[tuple[Floats, NDArray[np.int32]]]:
+def finished(
+    vertices: Floats, faces: Array, wanted: Wanted, label: Floats | None = None
+) -> list[tuple[Floats, NDArray[np.int32]]]:
     """Return the meshes that are wanted of an object: smoothed, divided, one side, remeshed, in this order.
 
-    Without ``split`` there is one; those without a face are left out.
+    Without ``split`` there is one; those without a face are left out. With ``label`` (k, 3) normals point to the side
+    of these places instead of ``wanted.towards``.
     """
     at, corners = smoothed(vertices, faces, wanted.smooth), np.asarray(faces, np.int32)
+    towards = wanted.towards if label is None else label
     found = []
     for mesh in divided(at, corners, wanted.max_thickness) if wanted.split else [(at, corners)]:
-        one = mesh if wanted.side == "both" else one_side(*mesh, wanted.side, wanted.max_thickness, wanted.towards)
+        one = mesh if wanted.side == "both" else one_side(*mesh, wanted.side, wanted.max_thickness, towards)
         if wanted.vertex_area is not None and len(one[1]):
             one = remeshed(*one, wanted.vertex_area)
         if len(one[1]):

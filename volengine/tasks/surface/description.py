@@ -25,6 +25,9 @@ MEASURED = (
 )
 """Columns of the table of finished surfaces."""
 
+MOST_CELLS = 2**19
+"""Most cells in which the voxels of a label are gathered, to whose side normals point."""
+
 VERTEX_BYTES, REMESHED_BYTES = 1000, 2600
 """Bytes that a unit needs for a vertex of a surface that it merges and smooths, and remeshes; see the tests."""
 

@@ -56,6 +56,7 @@ def mesh_surfaces(
     mine = share_of(np.arange(len(chosen["number"])), shares) == block.number
     where = _Pieces(block, Path(pieces), chosen["number"][mine])
     wanted = Wanted(how.smooth, how.vertex_area, how.side, how.towards, how.max_thickness, how.split)
+    label = block.tables["towards"][0]["places"] if "towards" in block.tables else None
     rows: list[list[float]] = []
     files: list[Path] = []
     for number, voxels in zip(chosen["number"][mine].tolist(), chosen["voxels"][mine].tolist(), strict=True):
@@ -64,7 +65,7 @@ def mesh_surfaces(
         advice = "raise --threshold, or crop the volume or bin it"
         check_affords(how.bytes_for(vertices), memory_bytes, block, what, advice)
         places, faces = merge_pieces(where.read(number))
-        made = finished(places * np.array(how.voxel), faces, wanted)
+        made = finished(places * np.array(how.voxel), faces, wanted, label)
         for part, (at, corners) in enumerate(made):
             found = shape_of(at, corners)
             file = Path(folder) / mesh_name(number, part)
