@@ -70,8 +70,9 @@ class SurfaceRecipe(Recipe):
         Voxel size in angstrom, for files that do not state it.
     roi
         Only this part of the volume: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one unit
-        for all numbers, at the end). Voxels outside are background; at the part's faces surfaces end, or are closed, as
-        at the volume's. Places are those of the whole volume.
+        for all numbers, at the end). The stop is not included, and an empty end is that of the volume. Voxels outside
+        are background; at the part's faces surfaces end, or are closed, as at the volume's. Places are those of the
+        whole volume.
 
     Examples
     --------
@@ -126,8 +127,8 @@ class SurfaceRecipe(Recipe):
             raise InputError("--towards-nm is a place and --towards a label; leave out one of them.")
         if (self.towards_nm is not None or self.towards) and self.side == "both":
             raise InputError(
-                f"--towards{'' if self.towards else '-nm'} says which face of a membrane is the outer one; give --side outer, "
-                "inner or middle, too. With both, normals point out of the object."
+                f"--towards{'' if self.towards else '-nm'} says which face of a membrane is the outer one; give --side "
+                "outer, inner or middle, too. With both, normals point out of the object."
             )
         if self.towards_nm is not None and not all(map(math.isfinite, self.towards_nm)):
             raise InputError(f"--towards-nm must be three numbers, not {self.towards_nm}.")
