@@ -299,7 +299,8 @@ def test_the_memory_of_kernels_is_below_what_is_planned(tmp_path: Path) -> None:
     assert 0.05 < peaks["pieces"] / pieces_block_bytes(values.size, 4) < 1
     tables = {"number": {0: number}, "pieces": {0: found[1].table}}
     vertices = int(found[1].table["vertices"].max())
-    for wanted in (Finish((10.0,) * 3, (0.0,) * 3, 80.0), Finish((10.0,) * 3, (0.0,) * 3, 80.0, 400.0)):
+    grid = ((10.0,) * 3, (0.0,) * 3, 80.0)
+    for wanted in (Finish(*grid), Finish(*grid, vertex_area=400.0), Finish(*grid, split=True)):
         meshes = replace(block, tables=tables)
         peak = peak_of(partial(mesh_surfaces, meshes, wanted.to_json(), str(tmp_path / "p"), str(tmp_path / "m"), 1))
         assert 0.2 < peak / wanted.bytes_for(vertices) < 1, (peak / vertices, wanted)
@@ -359,6 +360,19 @@ def test_genus_holes_and_islands_are_in_the_table(tmp_path: Path) -> None:
     assert [(row["genus"], row["islands"], row["border_loops"]) for row in found.rows] == [(1, 1, 0), (0, 2, 0)]
     one = found.read(1)
     assert shape_of(one.vertices, one.faces)["genus"] == 1
+
+
+def test_a_vesicle_on_a_sheet_is_divided_for_any_blocks(tmp_path: Path) -> None:
+    z, y, x = np.indices((40, 60, 60)) - np.array([7.3, 29.7, 29.6])[:, None, None, None]
+    vesicle = np.abs(np.sqrt((z - 15) ** 2 + y**2 + x**2) - 11) < 2
+    sheet = (np.abs(z) < 2) & (np.hypot(y, x) < 26)
+    source = mrc(tmp_path / "TS_01__membrane.mrc", (vesicle | sheet).astype(np.int8))
+    recipe = SurfaceRecipe(split=True, max_thickness_nm=8, contact_nm=25)
+    whole = surface(source, tmp_path / "a.surfaces", recipe, QUICK)
+    blocks = surface(source, tmp_path / "b.surfaces", recipe, QUICK.with_(block=(13, 17, 19)))
+    assert written(whole.path) == written(blocks.path)
+    assert np.allclose([row["area_nm2"] for row in whole.rows], [4700, 3140], rtol=0.08)
+    assert len(surface(source, tmp_path / "c.surfaces", recipe.with_(contact_nm=5), QUICK)) == 1
 
 
 def test_vesicles_that_touch_are_divided_and_numbered_together(tmp_path: Path) -> None:
