@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -411,7 +412,8 @@ def test_the_last_line_says_why_objects_have_no_surface(tmp_path: Path) -> None:
 
     def line(name: str, **fields: Any) -> str:
         surface(source, tmp_path / f"{name}.surfaces", SurfaceRecipe(**fields), QUICK)
-        return (tmp_path / f"{name}.surfaces.run" / "report.json").read_text()
+        report = json.loads((tmp_path / f"{name}.surfaces.run" / "report.json").read_text())
+        return json.dumps(report, ensure_ascii=False)
 
     found = line("a", side="middle", max_thickness_nm=7, largest=4)
     assert "1 surface of 5 objects: " in found
