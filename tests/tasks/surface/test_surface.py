@@ -445,3 +445,28 @@ def test_pieces_that_are_damaged_are_made_again(tmp_path: Path) -> None:
         _Pieces(block, folder, [1]).read(1)
     assert raised.value.url == str(tmp_path / "plan")
     assert raised.value.path.endswith("surface-pieces")
+
+
+def test_shapes_at_the_limits(tmp_path: Path) -> None:
+    """Nothing, everything, one voxel thick, touching all faces, voxels that are no cubes: right, or an empty set."""
+    made = {}
+    shell = np.ones((12, 13, 14), np.int8)
+    shell[1:-1, 1:-1, 1:-1] = 0
+    plane = np.zeros((12, 13, 14), np.int8)
+    plane[5] = 1
+    for name, mask in (("none", 0 * plane), ("all", 0 * plane + 1), ("shell", shell), ("plane", plane)):
+        source = mrc(tmp_path / f"TS_01__{name}.mrc", mask)
+        for closed in (False, True):
+            recipe = SurfaceRecipe(close_at_faces=closed, smooth_nm=0)
+            made[name, closed] = surface(source, tmp_path / f"{name}{closed}.surfaces", recipe, QUICK).rows
+    assert made["none", False] == made["none", True] == made["all", False] == []
+    (whole,) = made["all", True]
+    assert whole["closed"]
+    assert np.isclose(whole["volume_nm3"], 12 * 13 * 14, rtol=0.02)  # the edges of the box are cut
+    (inner,) = made["shell", False]  # the volume ends in the outside
+    assert (inner["closed"], inner["islands"]) == (True, 1)
+    assert made["shell", True][0]["islands"] == 2
+    (sheet,) = made["plane", False]
+    assert (sheet["islands"], sheet["border_loops"], sheet["closed"]) == (2, 2, False)
+    assert np.isclose(sheet["area_nm2"], 2 * 12 * 13)
+    assert made["plane", True][0]["closed"]
