@@ -13,7 +13,7 @@ from volengine.cli.crop import command as crop
 from volengine.core.errors import InputError
 from volengine.io.open import open_volume
 
-WITH_ROI = ("convert", "segment", "interact", "pick", "score", "export", "crop")
+WITH_ROI = ("convert", "segment", "interact", "pick", "score", "surface", "skeleton", "export", "crop")
 
 
 @pytest.fixture

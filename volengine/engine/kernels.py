@@ -99,6 +99,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
     ),
     "volengine.tasks.surface.mesh_blocks": ("mesh_surfaces",),
+    "volengine.tasks.surface.towards_blocks": ("label_cells", "label_places"),
 }
 """The package's kernels: module, functions."""
 

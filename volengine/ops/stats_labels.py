@@ -126,13 +126,13 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
         return {}
     part = bounding_box(inside != 0).shift(core.start)
     inside = labels[part.slices_in(crop)]
-    there = np.unique(inside)
-    there = there[there != 0]
-    if rules.ids:
-        there = np.intersect1d(there, rules.ids)
+    every = _ids_in(inside)
+    there = np.intersect1d(every, rules.ids) if rules.ids else every
     check_number(there.size, f"in voxels {core.start} to {core.stop}")
     cut = np.intersect1d(there, rules.split)
-    found = _components(inside, part, core, shape, np.setdiff1d(there, cut), rules.connectivity)
+    ids = np.setdiff1d(there, cut)
+    wanted = inside if ids.size == every.size else np.where(np.isin(inside, ids), inside, 0)
+    found = _components(wanted, part, core, shape, ids, rules.connectivity)
     for id in cut.tolist():
         mask = (labels == id).view(np.uint8)
         _, found[id] = block_basins(mask, crop, core, shape, rules.basins(id))
@@ -148,12 +148,20 @@ def check_number(ids: int, where: str) -> None:
         )
 
 
+def _ids_in(labels: Array) -> Array:
+    """The numbers but 0 that occur, ascending; of a mask without a search."""
+    if labels.dtype.kind in "bu" and labels.max() == 1:
+        return np.ones(1, labels.dtype)
+    there: Array = np.unique(labels)
+    return np.asarray(there[there != 0])
+
+
 def _components(
     inside: Array, part_box: Box, core: Box, shape: Index3, ids: Array, connectivity: int
 ) -> dict[int, Table]:
     """Return the components of each class in the columns of ``block_basins``: one region each, without passes.
 
-    ``inside`` covers ``part_box``, a part of the core outside of which there are no labels.
+    ``inside`` covers ``part_box``, a part of the core outside of which there are no labels; it holds 0 and ``ids``.
 
     The root of a region is the key of its last voxel with a distance of 1.
     """
@@ -161,9 +169,8 @@ def _components(
 
     if not ids.size:
         return {}
-    wanted = np.where(np.isin(inside, ids), inside, 0)
-    part, n = label(wanted, background=0, return_num=True, connectivity={6: 1, 18: 2, 26: 3}[connectivity])
-    part, wanted = part.reshape(-1), wanted.reshape(-1)
+    part, n = label(inside, background=0, return_num=True, connectivity={6: 1, 18: 2, 26: 3}[connectivity])
+    part, class_at = part.reshape(-1), inside.reshape(-1)
     voxels, last, sums = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros((3, n + 1), np.int64)
     shell_index, shell_part = [], []
     for start in range(0, part.size, _CHUNK):
@@ -179,7 +186,7 @@ def _components(
             on |= (p == core.stop[axis] - 1) & (core.stop[axis] < shape[axis])
         shell_index.append(np.ravel_multi_index([p[on] for p in place], shape).astype(np.int64))
         shell_part.append(here[on])
-    class_of = wanted[last]
+    class_of = class_at[last]
     at = np.ravel_multi_index(
         [p + a for p, a in zip(np.unravel_index(last, inside.shape), part_box.start, strict=True)], shape
     )

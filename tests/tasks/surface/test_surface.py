@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -177,7 +178,9 @@ def test_bytes_are_probabilities_times_255(tmp_path: Path) -> None:
     """Along x the bytes fall from 204 (0.8) to 51 (0.2): 0.5 lies half way between the indices 5 and 6."""
     values = np.full((6, 6, 12), 51, np.uint8)
     values[:, :, :6] = 204
-    source = mrc(tmp_path / "TS_01__half.mrc", values)
+    mrc(tmp_path / "TS_01__half.mrc", values)
+    source = tmp_path / "TS_01__half.ome.zarr"
+    volengine.convert(tmp_path / "TS_01__half.mrc", source, {"kind": "probability"}, QUICK)
     found = surface(source, tmp_path / "a.surfaces", SurfaceRecipe(smooth_nm=0), QUICK)
     assert np.allclose(found.read(1).vertices[:, 2], 55.0, atol=0.01)
     found = surface(source, tmp_path / "b.surfaces", SurfaceRecipe(smooth_nm=0, threshold=0.35), QUICK)
@@ -214,10 +217,14 @@ def test_nothing_above_the_threshold_is_an_empty_set_that_says_why(tmp_path: Pat
     labels[1, 1, 1] = 2
     tifffile.imwrite(tmp_path / "TS_02__labels.tif", labels)
     recipe = SurfaceRecipe(voxel_size=10)
+    with pytest.raises(InputError, match=r"look like labels.*--instances, an object; --ids 1.*--scale 255"):
+        surface(tmp_path / "TS_02__labels.tif", tmp_path / "b.surfaces", recipe, QUICK)
+    labels[labels > 0] = 3
+    tifffile.imwrite(tmp_path / "TS_02__labels.tif", labels)
     assert len(surface(tmp_path / "TS_02__labels.tif", tmp_path / "b.surfaces", recipe, QUICK)) == 0
     report = (tmp_path / "b.surfaces.run" / "report.json").read_text()
     assert "integers up to 3, of which 255 is 1.0: if they are labels, say what they are (--ids" in report
-    labels[2:6, 2:6, 2:6] = 200
+    labels[labels > 0] = 200
     tifffile.imwrite(tmp_path / "TS_03__labels.tif", labels.astype(np.uint16))
     assert len(surface(tmp_path / "TS_03__labels.tif", tmp_path / "c.surfaces", recipe, QUICK)) == 1
     report = (tmp_path / "c.surfaces.run" / "report.json").read_text()
@@ -299,7 +306,8 @@ def test_the_memory_of_kernels_is_below_what_is_planned(tmp_path: Path) -> None:
     assert 0.05 < peaks["pieces"] / pieces_block_bytes(values.size, 4) < 1
     tables = {"number": {0: number}, "pieces": {0: found[1].table}}
     vertices = int(found[1].table["vertices"].max())
-    for wanted in (Finish((10.0,) * 3, (0.0,) * 3, 80.0), Finish((10.0,) * 3, (0.0,) * 3, 80.0, 400.0)):
+    grid = ((10.0,) * 3, (0.0,) * 3, 80.0)
+    for wanted in (Finish(*grid), Finish(*grid, vertex_area=400.0), Finish(*grid, split=True)):
         meshes = replace(block, tables=tables)
         peak = peak_of(partial(mesh_surfaces, meshes, wanted.to_json(), str(tmp_path / "p"), str(tmp_path / "m"), 1))
         assert 0.2 < peak / wanted.bytes_for(vertices) < 1, (peak / vertices, wanted)
@@ -361,6 +369,19 @@ def test_genus_holes_and_islands_are_in_the_table(tmp_path: Path) -> None:
     assert shape_of(one.vertices, one.faces)["genus"] == 1
 
 
+def test_a_vesicle_on_a_sheet_is_divided_for_any_blocks(tmp_path: Path) -> None:
+    z, y, x = np.indices((40, 60, 60)) - np.array([7.3, 29.7, 29.6])[:, None, None, None]
+    vesicle = np.abs(np.sqrt((z - 15) ** 2 + y**2 + x**2) - 11) < 2
+    sheet = (np.abs(z) < 2) & (np.hypot(y, x) < 26)
+    source = mrc(tmp_path / "TS_01__membrane.mrc", (vesicle | sheet).astype(np.int8))
+    recipe = SurfaceRecipe(split=True, max_thickness_nm=8, contact_nm=25)
+    whole = surface(source, tmp_path / "a.surfaces", recipe, QUICK)
+    blocks = surface(source, tmp_path / "b.surfaces", recipe, QUICK.with_(block=(13, 17, 19)))
+    assert written(whole.path) == written(blocks.path)
+    assert np.allclose([row["area_nm2"] for row in whole.rows], [4700, 3140], rtol=0.08)
+    assert len(surface(source, tmp_path / "c.surfaces", recipe.with_(contact_nm=5), QUICK)) == 1
+
+
 def test_vesicles_that_touch_are_divided_and_numbered_together(tmp_path: Path) -> None:
     z, y, x = np.indices((30, 30, 80)) - np.array([14.7, 14.7, 0.0])[:, None, None, None]
     away = [np.sqrt(z**2 + y**2 + (x - c) ** 2) for c in (14.2, 36.2, 64.2)]
@@ -378,3 +399,74 @@ def test_vesicles_that_touch_are_divided_and_numbered_together(tmp_path: Path) -
     found = surface(source, tmp_path / "c.surfaces", middle, QUICK)
     assert len(found) == 3
     assert np.isclose(found.rows[2]["area_nm2"], 4 * np.pi * 100, rtol=0.03)
+
+
+def test_the_last_line_says_why_objects_have_no_surface(tmp_path: Path) -> None:
+    mask = np.zeros((24, 24, 80), np.int8)
+    at = np.indices(mask.shape)
+    mask[np.abs(np.sqrt((at[0] - 12) ** 2 + (at[1] - 12) ** 2 + (at[2] - 12.0) ** 2) - 8) < 2] = 1
+    for x, radius in ((35, 6), (52, 4), (66, 2)):
+        ball(mask, (12, 12, x), radius, 1)
+    mask[0, 3:9, 74:79] = 1
+    source = mrc(tmp_path / "TS_01__membrane.mrc", mask)
+
+    def line(name: str, **fields: Any) -> str:
+        surface(source, tmp_path / f"{name}.surfaces", SurfaceRecipe(**fields), QUICK)
+        report = json.loads((tmp_path / f"{name}.surfaces.run" / "report.json").read_text())
+        return json.dumps(report, ensure_ascii=False)
+
+    found = line("a", side="middle", max_thickness_nm=7, largest=4)
+    assert "1 surface of 5 objects: " in found
+    assert (
+        "; 1 object smaller than the 4 largest; 3 objects with no two faces at most 7 nm apart (--side middle" in found
+    )
+    found = line("b", min_area_nm2=100)
+    assert "3 surfaces of 5 objects: " in found
+    assert "; 2 surfaces of a smaller area dropped (--min-area-nm2)" in found
+    assert "4 surfaces of 4 objects of 31 nm³ or more: " in line("c", min_volume_nm3=31, close_at_faces=True)
+    source = mrc(tmp_path / "TS_02__all.mrc", np.ones((9, 9, 9), np.int8))
+    assert "0 surfaces of 1 object; 1 object with no surface, because the volume ends in it" in line("d")
+    found = line("e", close_at_faces=True, smooth_nm=0)
+    assert "1 surface of 1 object: " in found
+
+
+def test_pieces_that_are_damaged_are_made_again(tmp_path: Path) -> None:
+    from volengine.core.errors import DamagedError
+    from volengine.tasks.surface.mesh_blocks import _Pieces
+
+    folder = tmp_path / "plan" / "scratch" / "pieces"
+    folder.mkdir(parents=True)
+    (folder / "00000003.pieces").write_bytes(b"1234")
+    table = {name: np.array([1]) for name in ("number", "vertices", "vertex", "face", "faces")} | {
+        "held": np.array([[9, 9]])
+    }
+    block = Block(0, (0, 0, 0), Box.of_shape((1, 1, 1)), (1, 1, 1), {}, {}, {"pieces": {3: table}})
+    with pytest.raises(DamagedError, match="does not hold the 9 vertices") as raised:
+        _Pieces(block, folder, [1]).read(1)
+    assert raised.value.url == str(tmp_path / "plan")
+    assert raised.value.path.endswith("surface-pieces")
+
+
+def test_shapes_at_the_limits(tmp_path: Path) -> None:
+    """Nothing, everything, one voxel thick, touching all faces, voxels that are no cubes: right, or an empty set."""
+    made = {}
+    shell = np.ones((12, 13, 14), np.int8)
+    shell[1:-1, 1:-1, 1:-1] = 0
+    plane = np.zeros((12, 13, 14), np.int8)
+    plane[5] = 1
+    for name, mask in (("none", 0 * plane), ("all", 0 * plane + 1), ("shell", shell), ("plane", plane)):
+        source = mrc(tmp_path / f"TS_01__{name}.mrc", mask)
+        for closed in (False, True):
+            recipe = SurfaceRecipe(close_at_faces=closed, smooth_nm=0)
+            made[name, closed] = surface(source, tmp_path / f"{name}{closed}.surfaces", recipe, QUICK).rows
+    assert made["none", False] == made["none", True] == made["all", False] == []
+    (whole,) = made["all", True]
+    assert whole["closed"]
+    assert np.isclose(whole["volume_nm3"], 12 * 13 * 14, rtol=0.02)  # the edges of the box are cut
+    (inner,) = made["shell", False]  # the volume ends in the outside
+    assert (inner["closed"], inner["islands"]) == (True, 1)
+    assert made["shell", True][0]["islands"] == 2
+    (sheet,) = made["plane", False]
+    assert (sheet["islands"], sheet["border_loops"], sheet["closed"]) == (2, 2, False)
+    assert np.isclose(sheet["area_nm2"], 2 * 12 * 13)
+    assert made["plane", True][0]["closed"]

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.volume import Vector3
+from volengine.ops.surfaces.merge import used_only
 from volengine.ops.surfaces.remesh import remeshed
 from volengine.ops.surfaces.sides import Side, one_side
 from volengine.ops.surfaces.smooth import smoothed
+from volengine.ops.surfaces.touching import parts_that_touch
 from volengine.ops.surfaces.vesicles import divided
 
 Floats = NDArray[np.float64]
@@ -37,7 +39,10 @@ class Wanted:
     side, towards, max_thickness
         As for :func:`volengine.ops.surfaces.sides.one_side`; ``both``: the whole surface.
     split
-        Divide vesicles that touch (:func:`volengine.ops.surfaces.vesicles.divided`).
+        Divide membranes that touch (:func:`volengine.ops.surfaces.touching.parts_that_touch`), then vesicles that still
+        hang together (:func:`volengine.ops.surfaces.vesicles.divided`).
+    contact
+        Contacts of membranes that are wider are not divided.
     """
 
     smooth: float = 0.0
@@ -46,19 +51,34 @@ class Wanted:
     towards: Vector3 | None = None
     max_thickness: float = 150.0
     split: bool = False
+    contact: float = 500.0
 
 
-def finished(vertices: Floats, faces: Array, wanted: Wanted) -> list[tuple[Floats, NDArray[np.int32]]]:
+def finished(
+    vertices: Floats, faces: Array, wanted: Wanted, label: Floats | None = None
+) -> list[tuple[Floats, NDArray[np.int32]]]:
     """Return the meshes that are wanted of an object: smoothed, divided, one side, remeshed, in this order.
 
-    Without ``split`` there is one; those without a face are left out.
+    Without ``split`` there is one; those without a face are left out. With ``label`` (k, 3) normals point to the side
+    of these places instead of ``wanted.towards``.
     """
     at, corners = smoothed(vertices, faces, wanted.smooth), np.asarray(faces, np.int32)
+    towards = wanted.towards if label is None else label
     found = []
-    for mesh in divided(at, corners, wanted.max_thickness) if wanted.split else [(at, corners)]:
-        one = mesh if wanted.side == "both" else one_side(*mesh, wanted.side, wanted.max_thickness, wanted.towards)
+    for mesh in _divided(vertices, at, corners, wanted) if wanted.split else [(at, corners)]:
+        one = mesh if wanted.side == "both" else one_side(*mesh, wanted.side, wanted.max_thickness, towards)
         if wanted.vertex_area is not None and len(one[1]):
             one = remeshed(*one, wanted.vertex_area)
         if len(one[1]):
             found.append(one)
+    return found
+
+
+def _divided(vertices: Floats, at: Floats, faces: Array, wanted: Wanted) -> list[tuple[Floats, NDArray[np.int32]]]:
+    """The parts of a surface, ``at`` its smoothed vertices; the largest part first."""
+    part = parts_that_touch(vertices, faces, wanted.max_thickness, wanted.contact)
+    found = []
+    for number in range(int(part.max(initial=0)) + 1):
+        vertices_of, faces_of = (at, faces) if not part.any() else used_only(at, faces[part == number])
+        found += divided(vertices_of, faces_of, wanted.max_thickness)
     return found

@@ -3,7 +3,7 @@
 The body of a membrane has two faces, which meet at its rim where it ends. A vertex belongs to a face if
 straight inwards of it, within the largest thickness, lies a vertex that looks the other way. The rim does not, and
 normals turn over there, so without it the two faces are separate. Which of two faces is the outer one follows from a
-place that it shows its front, or from their areas: that of the convex side is larger.
+place on whose side it is, or from their areas: that of the convex side is larger.
 
 >>> one_side(np.zeros((0, 3)), np.zeros((0, 3), np.int32), "outer", 100.0, None)[1].shape
 (0, 3)
@@ -14,9 +14,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from volengine.core.volume import Vector3
 from volengine.ops.surfaces.merge import used_only
 from volengine.ops.surfaces.normals import area_vectors, vertex_normals
 from volengine.ops.surfaces.orient import turned
@@ -46,7 +45,7 @@ SMALL = 0.02
 
 
 def one_side(
-    vertices: Floats, faces: Array, side: Side, max_thickness: float, towards: Vector3 | None
+    vertices: Floats, faces: Array, side: Side, max_thickness: float, towards: ArrayLike | None
 ) -> tuple[Floats, NDArray[np.int32]]:
     """Return one face of a membrane, or its mid-surface.
 
@@ -59,8 +58,9 @@ def one_side(
     max_thickness
         The two faces are at most so far apart, in the unit of the vertices.
     towards
-        A place that the outer face shows its front; ``None``: it is the one of the larger area, and of two whose areas
-        differ by less than 2 % the one whose mean normal comes first (z, then y, then x upwards).
+        A place, or (k, 3) places, on whose side the outer face is; of several the nearest one of each face counts.
+        ``None``: it is the one of the larger area, and of two whose areas differ by less than 2 % the one whose mean
+        normal comes first (z, then y, then x upwards).
 
     Returns
     -------
@@ -90,7 +90,7 @@ def one_side(
     return at, corners
 
 
-def _looks(vertices: Floats, sheet: Array, other: Int64, towards: Vector3 | None) -> NDArray[np.int8]:
+def _looks(vertices: Floats, sheet: Array, other: Int64, towards: ArrayLike | None) -> NDArray[np.int8]:
     """Of each face: 1 if it is on the outer side, -1 on the inner one, 0 if it is neither.
 
     Smooth walls of small holes in a membrane may join its two sides, so rings of faces are taken from the borders of a
@@ -188,7 +188,7 @@ def opposite(vertices: Floats, faces: Array, normals: Floats, max_thickness: flo
     return depth, found
 
 
-def _outer(vertices: Floats, sheet: Array, part: Int64, other: Int64, towards: Vector3 | None) -> NDArray[np.int8]:
+def _outer(vertices: Floats, sheet: Array, part: Int64, other: Int64, towards: ArrayLike | None) -> NDArray[np.int8]:
     """Of each piece of faces: 1 if it is on the outer side, -1 on the inner one, 0 if it is neither."""
     normal = area_vectors(vertices, sheet)
     area = 0.5 * np.linalg.norm(normal, axis=1)
@@ -201,10 +201,7 @@ def _outer(vertices: Floats, sheet: Array, part: Int64, other: Int64, towards: V
     pairs, votes = np.unique(np.stack([part[used[both]], part[meets[both]]], axis=1), axis=0, return_counts=True)
     found = np.zeros(count, np.int8)
     if towards is not None:
-        to = np.array(towards) - vertices[sheet].mean(axis=1)
-        size = np.linalg.norm(to, axis=1)
-        shows = np.einsum("ij,ij->i", normal, to) / np.where(size > 0, size, 1)
-        score = np.bincount(of_face, shows, minlength=count) / np.where(areas > 0, areas, 1)
+        score = np.bincount(of_face, _shows(vertices, sheet, normal, towards), minlength=count)
     mean = np.stack([np.bincount(of_face, normal[:, n], minlength=count) for n in range(3)], axis=1)
     for piece in np.flatnonzero(areas >= SMALL * areas.max()).tolist():
         mine = pairs[:, 0] == piece
@@ -221,6 +218,22 @@ def _outer(vertices: Floats, sheet: Array, part: Int64, other: Int64, towards: V
             first = tuple(mean[piece]) > tuple(mean[partner])
         found[piece] = 1 if first else -1
     return found
+
+
+def _shows(vertices: Floats, sheet: Array, normal: Floats, towards: ArrayLike) -> Floats:
+    """(m,) how much each face shows its front to the nearest place, weighted by 1 over the distance to the fourth.
+
+    With 1 over its square the sum would be the solid angle, which is 0 of a closed surface for all places outside. With
+    a higher power the near part of the surface decides: its side is that of the place.
+    """
+    from scipy.spatial import cKDTree
+
+    middle = vertices[sheet].mean(axis=1)
+    places = np.asarray(towards, np.float64).reshape(-1, 3)
+    to = places[cKDTree(places).query(middle)[1]] - middle
+    size = np.maximum(np.linalg.norm(to, axis=1), 2 * _mean_edge(vertices, sheet))
+    shows: Floats = np.einsum("ij,ij->i", normal, to) / size * (size.min() / size) ** 4
+    return shows
 
 
 def _mean_edge(vertices: Floats, faces: Array) -> float:

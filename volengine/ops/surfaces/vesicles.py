@@ -20,6 +20,7 @@ from volengine.ops.surfaces.merge import used_only
 from volengine.ops.surfaces.normals import vertex_normals
 from volengine.ops.surfaces.sides import opposite
 from volengine.ops.surfaces.topology import border_edges, edges_of, parts_of, tetrahedra
+from volengine.ops.surfaces.touching import flooded
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -27,6 +28,9 @@ Int64 = NDArray[np.int64]
 
 LEAST = 0.02
 """Enclosed spaces of less than this part of the largest one's volume are holes in a membrane, and no vesicles."""
+
+LEAST_CUBES = 100.0
+"""So are those of fewer cubes of edges, a ball of three: gaps that are enclosed where membranes touch."""
 
 
 def divided(vertices: Floats, faces: Array, max_thickness: float) -> list[tuple[Floats, NDArray[np.int32]]]:
@@ -56,7 +60,7 @@ def divided(vertices: Floats, faces: Array, max_thickness: float) -> list[tuple[
     _, other = opposite(vertices, faces, vertex_normals(vertices, faces), max_thickness)
     through = (label < 0) & (other >= 0)
     label[through] = label[other[through]]
-    label = _flooded(vertices, faces, label)
+    label = flooded(vertices, edges_of(faces)[0], label)
     of_face = np.sort(label[np.asarray(faces)], axis=1)
     chosen = np.where(of_face[:, 1] == of_face[:, 2], of_face[:, 1], of_face[:, 0])  # of most corners, else the first
     found = []
@@ -73,24 +77,7 @@ def _spaces(vertices: Floats, faces: Array, part: Int64) -> list[int]:
     volume = np.bincount(of_face, tetrahedra(vertices, faces), minlength=count)
     volume[part[border_edges(faces).reshape(-1)]] = 0
     order = np.lexsort((np.arange(count), volume))
-    return [int(n) for n in order if volume[n] < 0 and volume[n] <= LEAST * volume.min()]
-
-
-def _flooded(vertices: Floats, faces: Array, label: Int64) -> Int64:
-    """Give each vertex without a label that of the nearest one along edges, or else in space."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import dijkstra
-    from scipy.spatial import cKDTree
-
-    edges, _ = edges_of(faces)
-    length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
-    graph = csr_array((length, (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
-    known = np.flatnonzero(label >= 0)
-    _, _, source = dijkstra(graph, directed=False, indices=known, min_only=True, return_predecessors=True)
-    reached = source >= 0
-    found = label.copy()
-    found[reached] = label[source[reached]]
-    if (left := np.flatnonzero(found < 0)).size:
-        _, near = cKDTree(vertices[known]).query(vertices[left])
-        found[left] = label[known[near]]
-    return found
+    ends = edges_of(faces)[0]
+    edge = float(np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1).mean())
+    least = min(LEAST * volume.min(), -LEAST_CUBES * edge**3)
+    return [int(n) for n in order if volume[n] <= least]

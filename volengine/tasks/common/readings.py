@@ -31,6 +31,9 @@ CELL_PARTS = 16
 COPIES = ("convert", "crop")
 """Verbs that copy voxels, all of them or a part."""
 
+BESIDE: Index3 = (0, 0, 1)
+"""Voxels along x that are looked at beside a block, to tell labels from probabilities."""
+
 LARGEST_BLOCK = 2**24
 UNCHUNKED = (64, 64, 64)
 
@@ -113,7 +116,7 @@ def reading_of(volume: Volume, scale: float | None, prefix: str, options: RunOpt
     made = prediction_dtype(dtype, scale)
     if scale is not None or dtype.kind == "f" or (dtype == np.uint8 and _is_ours(volume)):
         return Reading(volume, made, scale, ())
-    return Reading(volume, made, None, _stages(volume, where, prefix, options))
+    return Reading(volume, made, None, _stages(volume, where, prefix, options, what))
 
 
 def _is_ours(volume: Volume) -> bool:
@@ -122,15 +125,16 @@ def _is_ours(volume: Volume) -> bool:
     return volume.kind == "probability" and bool(made) and made[-1] in PREDICTS
 
 
-def _stages(volume: Volume, where: str, prefix: str, options: RunOptions) -> tuple[Stage, ...]:
+def _stages(volume: Volume, where: str, prefix: str, options: RunOptions, what: str) -> tuple[Stage, ...]:
     def build(core: Index3) -> Stage:
         return Stage(
             f"{prefix}-spans",
             _SPAN,
             Tiling(volume.shape, core),
-            arrays={"values": ArrayInput(volume)},
+            arrays={"values": ArrayInput(volume, BESIDE, BESIDE)},
             emits=True,
             kernel_bytes=kernel_bytes(_SPAN),
+            version=2,
         )
 
     stages = [build(options.core_for(volume.shape, volume.chunks or UNCHUNKED, build, largest=LARGEST_BLOCK))]
@@ -141,10 +145,16 @@ def _stages(volume: Volume, where: str, prefix: str, options: RunOptions) -> tup
         f"{prefix}-kind",
         _DECIDE,
         Tiling((1, 1, 1), (1, 1, 1)),
-        params={"where": where, "labels": volume.kind == "labels"},
+        params={
+            "where": where,
+            "labels": volume.kind == "labels",
+            "what": what,
+            "sure": volume.kind == "probability",
+        },
         tables={"spans": TableInput(spans.name, "all")},
         emits=True,
         kernel_bytes=kernel_bytes(_DECIDE, blocks=len(spans.tiling)),
+        version=2,
     )
     return (*stages, decide)
 
@@ -159,6 +169,7 @@ def _cells(spans: Stage, name: str) -> Stage:
         tables={"spans": TableInput(spans.name, "within", spans.tiling.core)},
         emits=True,
         kernel_bytes=kernel_bytes(_JOIN, blocks=CELL_PARTS**3),
+        version=2,
     )
 
 

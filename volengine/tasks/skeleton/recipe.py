@@ -40,7 +40,8 @@ class SkeletonRecipe(Recipe):
         OME-Zarr version: ``0.5``, ``0.6`` or ``0.4``.
     roi
         Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
-        one unit for all numbers, at the end). Mid-surfaces also see what lies around it; filaments end at its faces.
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume.
+        Mid-surfaces also see what lies around it; filaments end at its faces.
 
     Examples
     --------

@@ -20,11 +20,12 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.cells import NODE_BYTES, PASS_BYTES, followed, join, leaf, size_of
+from volengine.ops.inside import inside_only
 from volengine.ops.stats_labels import ClassRules, by_id, class_basins, count_ids, join_classes, merge_ids, whole_ids
 from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.ops.surfaces.components import regions_of
 from volengine.ops.surfaces.marching import no_pieces, pieces_of
-from volengine.tasks.common.cell_tables import blocks_inside, check_affords, of_prefix, with_prefix
+from volengine.tasks.common.cell_tables import blocks_inside, check_affords, covered, of_prefix, with_prefix
 from volengine.tasks.surface.description import ROW, VOXELS_PER_OBJECT, Objects, levels_in
 
 IDS, SPAN, REGION, NODE = "ids", "span", "region.", "node."
@@ -101,7 +102,14 @@ def seams_block_bytes(shape: Index3) -> int:
     return 2 * (z * y + y * x + z * x) * (27 * 16 + 300)
 
 
-def join_cell(block: Block, core: list[int], least: int, where: str, memory_bytes: float = math.inf) -> Result:
+def join_cell(
+    block: Block,
+    core: list[int],
+    least: int,
+    where: str,
+    roi: list[int] | None = None,
+    memory_bytes: float = math.inf,
+) -> Result:
     """Kernel: join the parts of a cell, and finish the components that lie in it as a whole.
 
     Parameters
@@ -112,6 +120,8 @@ def join_cell(block: Block, core: list[int], least: int, where: str, memory_byte
         Components with fewer voxels are dropped.
     where
         Name of the volume, for messages.
+    roi
+        The part of the volume, z0, y0, x0, z1, y1, x1 in voxels; ``None``: the whole.
     memory_bytes
         Memory that may be used.
 
@@ -149,7 +159,7 @@ def join_cell(block: Block, core: list[int], least: int, where: str, memory_byte
     what = f"{nodes} parts of components that reach from block to block"
     advice = "raise the threshold, or crop the volume"
     check_affords(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what, advice)
-    inside = blocks_inside(block, index3(core), Box.of_shape(block.shape))
+    inside = blocks_inside(block, index3(core), covered(block, roi))
     rules = RegionRules(split=False, min_voxels=least)
     regions, left, lookup = join(parts, inside, block.shape, rules)
     kept = {name: regions[name] for name in ("index", "voxels")}
@@ -204,7 +214,9 @@ def number_objects_bytes(voxels: int, memory_bytes: int) -> int:
     return min(memory_bytes, 300 * (voxels // VOXELS_PER_OBJECT))
 
 
-def pieces_block(block: Block, objects: dict[str, Any], folder: str) -> Result:
+def pieces_block(
+    block: Block, objects: dict[str, Any], folder: str, closed: bool = False, roi: list[int] | None = None
+) -> Result:
     """Kernel: the triangles of the surfaces in a block, written to a file in the scratch folder.
 
     The kernel writes a file, because a later unit reads the pieces of a few surfaces from all blocks, and no more.
@@ -215,6 +227,8 @@ def pieces_block(block: Block, objects: dict[str, Any], folder: str) -> Result:
         :class:`~volengine.tasks.surface.description.Objects` as JSON.
     folder
         The folder of the files.
+    closed, roi
+        Of a part of a volume: whether surfaces are closed at its faces, and which part it is.
 
     Returns
     -------
@@ -226,6 +240,8 @@ def pieces_block(block: Block, objects: dict[str, Any], folder: str) -> Result:
     seen, prediction, _ = _read(block, how)
     chosen = block.tables["number"][0]
     crop = block.boxes["values"]
+    if roi is not None:
+        seen, prediction, crop = _in_part(seen, prediction, crop, covered(block, roi), closed=closed)
     if how.seen == "instances":
         kept = np.where(np.isin(seen, chosen["number"]), seen, 0).astype(np.int64)
         piece = pieces_of(kept, crop, block.box, block.shape)
@@ -240,12 +256,24 @@ def pieces_block(block: Block, objects: dict[str, Any], folder: str) -> Result:
     return Result(table=table, files=(file,), counts={"triangles": len(piece["faces"])})
 
 
-def pieces_block_bytes(crop: int, itemsize: int) -> int:
+def _in_part(
+    seen: Array, prediction: Array | None, crop: Box, part: Box, *, closed: bool
+) -> tuple[Array, Array | None, Box]:
+    """Leave out what is outside of a part: zeros if surfaces are closed at its faces, else nothing is there."""
+    if closed:
+        values = None if prediction is None else inside_only(prediction, crop, part)
+        return inside_only(seen, crop, part), values, crop
+    kept = crop.intersect(part)
+    inside = kept.slices_in(crop)
+    return np.ascontiguousarray(seen[inside]), None if prediction is None else prediction[inside], kept
+
+
+def pieces_block_bytes(crop: int, itemsize: int, part: bool = False) -> int:
     """Bytes that :func:`pieces_block` needs for ``crop`` voxels with the halo, of so many bytes.
 
     Measured with tracemalloc: 113 bytes for each voxel of noise that has 0.37 vertices for each, of four bytes.
     """
-    return (108 + 2 * itemsize) * crop + 64 * 2**20
+    return (108 + (3 if part else 2) * itemsize + 8 * part) * crop + 64 * 2**20
 
 
 def _numbers(block: Block, regions: int, chosen: Table) -> NDArray[np.int32]:

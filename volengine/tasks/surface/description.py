@@ -25,6 +25,9 @@ MEASURED = (
 )
 """Columns of the table of finished surfaces."""
 
+MOST_CELLS = 2**19
+"""Most cells in which the voxels of a label are gathered, to whose side normals point."""
+
 VERTEX_BYTES, REMESHED_BYTES = 1000, 2600
 """Bytes that a unit needs for a vertex of a surface that it merges and smooths, and remeshes; see the tests."""
 
@@ -70,8 +73,8 @@ class Finish(Recipe):
         Wanted area of a vertex, square angstrom.
     side, towards, max_thickness
         Which faces of membranes, to which place they point, how thick membranes are at most.
-    split
-        Whether vesicles that touch are divided.
+    split, contact
+        Whether membranes that touch are divided, and how wide a contact is at most.
     """
 
     voxel_size: tuple[float, float, float]
@@ -82,6 +85,7 @@ class Finish(Recipe):
     towards: tuple[float, float, float] | None = None
     max_thickness: float = 150.0
     split: bool = False
+    contact: float = 500.0
 
     @property
     def voxel(self) -> Vector3:

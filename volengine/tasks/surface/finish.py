@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def write_meshes(
     span: str,
     threshold: float | None,
     integers: bool = False,
+    left_out: dict[str, Any] | None = None,
 ) -> Made:
     """Write the set of surfaces; the engine calls this when all stages are done.
 
@@ -56,6 +58,8 @@ def write_meshes(
         That of a prediction.
     integers
         Whether the prediction holds integers, and nothing says that they are probabilities.
+    left_out
+        The recipe's fields that leave out objects: ``min_volume_nm3``, ``largest``, ``side``, ``max_thickness_nm``.
 
     Returns
     -------
@@ -86,8 +90,10 @@ def write_meshes(
         if re.fullmatch(r"\d{4,}\.ply", old.name) and old.name not in listed:
             old.unlink()
     write_list(folder, rows, SurfaceFacts(**facts))
-    found = int(tables("surface-number")[0]["found"][0])
-    said = f"{folder}: {_said(rows, len(order), found)}"
+    chosen = tables("surface-number")[0]
+    found = int(chosen["found"][0])
+    counts = _Counts(found, len(chosen["number"]), len(np.unique(columns["number"])), len(order))
+    said = f"{folder}: {_said(rows, counts, left_out or {})}"
     if not found and threshold is not None:
         highest = float(tables(span)[0]["span"][0, 1])
         said += f": the largest value is {highest:.3g}, the threshold {threshold:g}"
@@ -125,16 +131,48 @@ def _check_there(tables: list[Table], meshes: Path) -> None:
     if lost:
         folder, stage = PlanFolder(meshes.parents[1]), "surface-mesh"
         keys = tuple(folder.table_key(number) for number in lost)
-        message = f"{meshes}: meshes of {len(lost)} units are not there; run the same command again."
+        message = f"{meshes}: meshes of {len(lost)} units are not there."
         raise DamagedError(message, str(folder.path), folder.tables_of(stage), keys)
 
 
-def _said(rows: list[dict[str, Any]], made: int, found: int) -> str:
+@dataclass(frozen=True)
+class _Counts:
+    """How many objects there are, are chosen, and have a surface; how many surfaces were made of these."""
+
+    found: int
+    chosen: int
+    with_surface: int
+    made: int
+
+
+def _said(rows: list[dict[str, Any]], counts: _Counts, left_out: dict[str, Any]) -> str:
+    """What was made, and why objects have no surface."""
     area = sum(row["area_nm2"] for row in rows)
     closed = sum(row["closed"] for row in rows)
-    said = f"{len(rows)} surfaces of {found} objects"
+    said = f"{_number(len(rows), 'surface')} of {_number(counts.found, 'object')}"
+    if least := left_out.get("min_volume_nm3"):
+        said += f" of {least:g} nm³ or more"
     if rows:
         said += f": {area:.6g} nm² together, {closed} of them closed"
-    if made > len(rows):
-        said += f"; {made - len(rows)} had a smaller area and were dropped"
+    if counts.found > counts.chosen:
+        said += f"; {_number(counts.found - counts.chosen, 'object')} smaller than the {counts.chosen} largest"
+    if (none := counts.chosen - counts.with_surface) > 0:
+        side = left_out.get("side", "both")
+        why = (
+            "no surface, because the volume ends in it (--close-at-faces closes it there)"
+            if side == "both"
+            else f"no two faces at most {left_out.get('max_thickness_nm', 0):g} nm apart (--side {side}, "
+            "--max-thickness-nm)"
+        )
+        said += f"; {_number(none, 'object')} with {why}"
+    if counts.made > len(rows):
+        said += f"; {_number(counts.made - len(rows), 'surface')} of a smaller area dropped (--min-area-nm2)"
     return said
+
+
+def _number(count: int, what: str) -> str:
+    """
+    >>> _number(1, "surface"), _number(0, "object")
+    ('1 surface', '0 objects')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"

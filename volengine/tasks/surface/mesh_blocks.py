@@ -12,6 +12,7 @@ from volengine.core.block import Block, Result, Table
 from volengine.core.errors import DamagedError
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM
+from volengine.engine.ledger import PlanFolder
 from volengine.ops.surfaces.finish import Wanted, finished
 from volengine.ops.surfaces.merge import merge_pieces
 from volengine.ops.surfaces.normals import vertex_normals
@@ -55,7 +56,8 @@ def mesh_surfaces(
     chosen = block.tables["number"][0]
     mine = share_of(np.arange(len(chosen["number"])), shares) == block.number
     where = _Pieces(block, Path(pieces), chosen["number"][mine])
-    wanted = Wanted(how.smooth, how.vertex_area, how.side, how.towards, how.max_thickness, how.split)
+    wanted = Wanted(how.smooth, how.vertex_area, how.side, how.towards, how.max_thickness, how.split, how.contact)
+    label = block.tables["towards"][0]["places"] if "towards" in block.tables else None
     rows: list[list[float]] = []
     files: list[Path] = []
     for number, voxels in zip(chosen["number"][mine].tolist(), chosen["voxels"][mine].tolist(), strict=True):
@@ -64,7 +66,7 @@ def mesh_surfaces(
         advice = "raise --threshold, or crop the volume or bin it"
         check_affords(how.bytes_for(vertices), memory_bytes, block, what, advice)
         places, faces = merge_pieces(where.read(number))
-        made = finished(places * np.array(how.voxel), faces, wanted)
+        made = finished(places * np.array(how.voxel), faces, wanted, label)
         for part, (at, corners) in enumerate(made):
             found = shape_of(at, corners)
             file = Path(folder) / mesh_name(number, part)
@@ -110,7 +112,9 @@ class _Pieces:
             a, n, b, m = (int(table[name][row]) for name in ("vertex", "vertices", "face", "faces"))
             file = self.folder / f"{part:08d}.pieces"
             if not file.is_file() or file.stat().st_size != 32 * held + 12 * faces:
-                raise DamagedError(f"{file} does not hold the {held} vertices that its block has made; run it again.")
+                folder = PlanFolder(self.folder.parents[1])
+                where = (str(folder.path), folder.tables_of("surface-pieces"), (folder.table_key(part),))
+                raise DamagedError(f"{file} does not hold the {held} vertices that its block has made.", *where)
             keys = np.fromfile(file, "<i8", n, offset=8 * a)
             places = np.fromfile(file, "<f8", 3 * n, offset=8 * held + 24 * a).reshape(-1, 3)
             corners = np.fromfile(file, "<i4", 3 * m, offset=32 * held + 12 * b).reshape(-1, 3)

@@ -22,11 +22,12 @@ from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
 from volengine.ops.regions import check_size
 from volengine.tasks.common.cells import cells_of, table_memory
-from volengine.tasks.common.layout import history
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.readings import Reading, reading_of
+from volengine.tasks.common.roi import box_of, history_of, size_of, tiling_of
 from volengine.tasks.surface.description import Finish, Objects, shares_for
 from volengine.tasks.surface.recipe import SurfaceRecipe
+from volengine.tasks.surface.towards import PLACES, Towards, towards_of, towards_stages
 
 LARGEST_BLOCK = 2**22
 """Voxels per block: about 160 a side."""
@@ -61,10 +62,12 @@ def plan_surface(source: Volume, recipe: SurfaceRecipe, out: str, folder: PlanFo
         The volume is no prediction and no labels, or does not say which class is meant.
     """
     check_size(source.shape)
-    if min(source.shape) < 2 and not recipe.close_at_faces:
+    part = box_of(source, recipe.roi)
+    shape = size_of(source.shape, part)
+    if min(shape) < 2 and not recipe.close_at_faces:
         raise InputError(
-            f"{source.where} has the shape {source.shape}: nothing in a single slice has a surface, unless it is "
-            "closed at the volume's faces (--close-at-faces)."
+            f"{source.where} has the shape {shape}{' in --roi' if part else ''}: nothing in a single slice has a "
+            "surface, unless it is closed at the volume's faces (--close-at-faces)."
         )
     seen = recipe.seen_as(source)
     reading = _reading(source, recipe, options)
@@ -76,11 +79,13 @@ def plan_surface(source: Volume, recipe: SurfaceRecipe, out: str, folder: PlanFo
         ids=recipe.ids_of(source) if seen == "labels" else (),
     )
 
+    label = towards_of(recipe.towards, source, recipe.voxel_size) if recipe.towards else None
+
     def stages_of(core: Index3) -> _Stages:
-        return _Stages(source, recipe, reading, objects, core, folder, options)
+        return _Stages(source, recipe, reading, objects, core, folder, options, part, label)
 
     core = options.core_for(
-        source.shape, source.chunks or UNCHUNKED, lambda core: stages_of(core).pieces(), largest=LARGEST_BLOCK
+        shape, source.chunks or UNCHUNKED, lambda core: stages_of(core).pieces(), largest=LARGEST_BLOCK
     )
     stages = (*reading.stages, *stages_of(core).all())
     facts: dict[str, Any] = {
@@ -89,7 +94,7 @@ def plan_surface(source: Volume, recipe: SurfaceRecipe, out: str, folder: PlanFo
         "voxel_size": list(source.voxel_size),
         "origin": list(source.origin),
         "shape": list(source.shape),
-        "history": history(source, "surface", recipe),
+        "history": history_of(source, "surface", recipe, part),
     }
     params = {
         "out": out,
@@ -100,6 +105,7 @@ def plan_surface(source: Volume, recipe: SurfaceRecipe, out: str, folder: PlanFo
         "span": "" if recipe.instances else stages_of(core).last_join,
         "integers": source.dtype[0] in "iu" and recipe.scale is None and source.kind != "probability",
         "threshold": recipe.threshold if seen == "prediction" else None,
+        "left_out": {name: getattr(recipe, name) for name in ("min_volume_nm3", "largest", "side", "max_thickness_nm")},
     }
     call = Call(_WRITE, params, writes=(out,))
     return Plan(source.name, stages, recipe={"surface": recipe.to_json()}, finish=(call,))
@@ -124,11 +130,23 @@ class _Stages:
     core: Index3
     folder: PlanFolder
     options: RunOptions
+    part: Box | None = None
+    label: Towards | None = None
+
+    @property
+    def roi(self) -> dict[str, list[int]]:
+        """The part of the volume, as a parameter of kernels; nothing for the whole."""
+        return {} if self.part is None else {"roi": [*self.part.start, *self.part.stop]}
+
+    @property
+    def size(self) -> int:
+        """Number of voxels in which surfaces are made."""
+        return math.prod(size_of(self.volume.shape, self.part))
 
     @property
     def cells(self) -> list[Index3]:
         """Shape of the cells of each level; numbered objects need none."""
-        return [] if self.recipe.instances else cells_of(self.volume.shape, self.core)
+        return [] if self.recipe.instances else cells_of(size_of(self.volume.shape, self.part), self.core)
 
     @property
     def last_join(self) -> str:
@@ -138,7 +156,7 @@ class _Stages:
     @property
     def tiling(self) -> Tiling:
         """The blocks."""
-        return Tiling(self.volume.shape, self.core)
+        return tiling_of(self.volume.shape, self.core, self.part)
 
     @property
     def memory(self) -> int:
@@ -148,7 +166,8 @@ class _Stages:
     def all(self) -> list[Stage]:
         """Return the stages in their order."""
         joins = [] if self.recipe.instances else [self._seams(), *(self._join(n) for n in range(len(self.cells)))]
-        return [self._objects(), *joins, self._number(), self.pieces(), self._mesh()]
+        label = [] if self.label is None else towards_stages(self.label, self.options)
+        return [self._objects(), *joins, self._number(), self.pieces(), *label, self._mesh()]
 
     def _objects(self) -> Stage:
         kernel = f"{_BLOCKS}:objects_block"
@@ -183,7 +202,7 @@ class _Stages:
 
     def _join(self, level: int) -> Stage:
         kernel = f"{_BLOCKS}:join_cell"
-        tiling = Tiling(self.volume.shape, self.cells[level])
+        tiling = tiling_of(self.volume.shape, self.cells[level], self.part)
         parts = TableInput("surface-seams", "within", self.core)
         if level:
             parts = TableInput(f"surface-join-{level}", "within", self.cells[level - 1])
@@ -195,6 +214,7 @@ class _Stages:
                 "core": list(self.core),
                 "least": self.recipe.least_voxels(self.volume),
                 "where": self.objects.where,
+                **self.roi,
             },
             tables={"cells" if level else "seams": parts},
             emits=True,
@@ -212,7 +232,7 @@ class _Stages:
             params={"least": self.recipe.least_voxels(self.volume), "largest": self.recipe.largest},
             tables=tables or {"objects": TableInput("surface-objects", "all")},
             emits=True,
-            kernel_bytes=kernel_bytes(kernel, voxels=self.volume.size, memory_bytes=self.memory),
+            kernel_bytes=kernel_bytes(kernel, voxels=self.size, memory_bytes=self.memory),
         )
 
     def pieces(self) -> Stage:
@@ -227,17 +247,21 @@ class _Stages:
             "surface-pieces",
             kernel,
             self.tiling,
-            params={"objects": self.objects.to_json(), "folder": str(self.folder.scratch / "pieces")},
+            params={
+                "objects": self.objects.to_json(),
+                "folder": str(self.folder.scratch / "pieces"),
+                **({"closed": self.recipe.close_at_faces, **self.roi} if self.part else {}),
+            },
             arrays={"values": ArrayInput(self.volume, ONE, ONE, "zero" if self.recipe.close_at_faces else "clip")},
             tables={"number": TableInput("surface-number", "all"), **levels, **self.reading.tables()},
             emits=True,
             transient=True,
-            kernel_bytes=kernel_bytes(kernel, crop=crop, itemsize=self._itemsize),
+            kernel_bytes=kernel_bytes(kernel, crop=crop, itemsize=self._itemsize, part=self.part is not None),
         )
 
     def _mesh(self) -> Stage:
         recipe, volume = self.recipe, self.volume
-        shares = shares_for(volume.size)
+        shares = shares_for(self.size)
         finish = Finish(
             voxel_size=volume.voxel_size,
             origin=volume.origin,
@@ -247,6 +271,7 @@ class _Stages:
             towards=None if recipe.towards_nm is None else _angstrom(recipe.towards_nm),
             max_thickness=recipe.max_thickness_nm * NM_TO_ANGSTROM,
             split=recipe.split,
+            contact=recipe.contact_nm * NM_TO_ANGSTROM,
         )
         return Stage(
             "surface-mesh",
@@ -258,10 +283,14 @@ class _Stages:
                 "folder": str(self.folder.scratch / "meshes"),
                 "shares": shares,
             },
-            tables={"number": TableInput("surface-number", "all"), "pieces": TableInput("surface-pieces", "all")},
+            tables={
+                "number": TableInput("surface-number", "all"),
+                "pieces": TableInput("surface-pieces", "all"),
+                **({} if self.label is None else {"towards": TableInput(PLACES, "all")}),
+            },
             emits=True,
             transient=True,
-            kernel_bytes=kernel_bytes(_MESH, voxels=volume.size, memory_bytes=self.memory),
+            kernel_bytes=kernel_bytes(_MESH, voxels=self.size, memory_bytes=self.memory),
             hints={"memory_bytes": self.memory},
         )
 

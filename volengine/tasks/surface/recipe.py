@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import is_multilabel
@@ -52,18 +53,28 @@ class SurfaceRecipe(Recipe):
     vertex_area_nm2
         Make meshes of nearly equal triangles, of which each vertex has about this area; default: as fine as the voxels.
     split
-        Divide vesicles whose membranes touch, which are one component: each enclosed space gets a surface of its
-        own, with the part of the outer surface that is nearest to it.
+        Divide membranes that touch, which are one component: along the groove around each contact; and vesicles that
+        still hang together, each enclosed space with the part of the outer surface that is nearest to it.
+    contact_nm
+        With split: membranes that touch over a wider place are not divided there.
     side
         Which surface of a thick membrane: both (the whole surface of the object), its outer or inner face, or middle
-        (the mid-surface). Outer is the side of towards_nm; without it the convex one.
+        (the mid-surface). Outer is the side of towards_nm or towards; without them the convex one.
     towards_nm
         With a side: normals point to the side of this place, nm from the first voxel, z, y, x; default: outwards, away
         from what a closed surface encloses.
+    towards
+        With a side: normals point to the side of a label, by its number or name in the source (2, cytosol); of another
+        volume of the same voxels 2+3=atlas.mrc, cytosol=atlas.ome.zarr, or cytosol.mrc: all of its labels.
     max_thickness_nm
         With a side, or split: the faces of a membrane are at most so far apart.
     voxel_size
         Voxel size in angstrom, for files that do not state it.
+    roi
+        Only this part of the volume: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one unit
+        for all numbers, at the end). The stop is not included, and an empty end is that of the volume. Voxels outside
+        are background; at the part's faces surfaces end, or are closed, as at the volume's. Places are those of the
+        whole volume.
 
     Examples
     --------
@@ -84,16 +95,20 @@ class SurfaceRecipe(Recipe):
     smooth_nm: float | None = None
     vertex_area_nm2: float | None = None
     split: bool = False
+    contact_nm: float = 50.0
     side: Side = "both"
     towards_nm: tuple[float, float, float] | None = None
+    towards: str = ""
     max_thickness_nm: float = 15.0
     voxel_size: float | None = None
+    roi: str = ""
 
     def check(self) -> None:
         if not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
         check_scale(self.scale)
-        for name in ("vertex_area_nm2", "max_thickness_nm", "voxel_size"):
+        check_roi(self.roi)
+        for name in ("vertex_area_nm2", "max_thickness_nm", "contact_nm", "voxel_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name.replace('_', '-')} must be positive, not {value}.")
@@ -111,10 +126,12 @@ class SurfaceRecipe(Recipe):
             raise InputError(
                 "--split divides components, and --instances says that numbers are objects; leave out one."
             )
-        if self.towards_nm is not None and self.side == "both":
+        if self.towards_nm is not None and self.towards:
+            raise InputError("--towards-nm is a place and --towards a label; leave out one of them.")
+        if (self.towards_nm is not None or self.towards) and self.side == "both":
             raise InputError(
-                "--towards-nm says which face of a membrane is the outer one; give --side outer, inner or middle, too. "
-                "With both, normals point out of the object."
+                f"--towards{'' if self.towards else '-nm'} says which face of a membrane is the outer one; give --side "
+                "outer, inner or middle, too. With both, normals point out of the object."
             )
         if self.towards_nm is not None and not all(map(math.isfinite, self.towards_nm)):
             raise InputError(f"--towards-nm must be three numbers, not {self.towards_nm}.")
