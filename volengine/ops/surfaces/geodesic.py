@@ -92,7 +92,7 @@ class Geodesics:
     def __init__(self, vertices: ArrayLike, faces: ArrayLike, method: Method = "exact", name: str = "The surface"):
         self.vertices = np.asarray(vertices, np.float64).reshape(-1, 3)
         self.faces = np.asarray(faces, np.int64).reshape(-1, 3)
-        self.method = method
+        self.method, self.name = method, name
         self._proper = proper(self.faces)
         check_edges(self.faces[self._proper], name)
         try:
@@ -101,6 +101,10 @@ class Geodesics:
             raise require("pygeodesic", "surfaces", "The geodesic distance") from error
         self._exact = pygeodesic.geodesic.PyGeodesicAlgorithmExact
         self._near = NEAR_EDGES * self.mean_edge if method == "heat" else 0.0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process needs to make the same: solvers stay here."""
+        return Geodesics, (self.vertices, self.faces, self.method, self.name)
 
     @cached_property
     def edges(self) -> Int64:

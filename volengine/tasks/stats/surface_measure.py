@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.engine.options import RunOptions
 from volengine.ops.stats_points import Clusters
-from volengine.ops.surfaces.areas import area_below, area_within
+from volengine.ops.surfaces.areas import area_below
 from volengine.ops.surfaces.concentration import areas_in, counts_in
 from volengine.ops.surfaces.cover import Cover
 from volengine.ops.surfaces.envelopes import (
@@ -26,10 +27,11 @@ from volengine.ops.surfaces.envelopes import (
     simulated_across,
     simulated_within,
 )
-from volengine.ops.surfaces.geodesic import Field, Geodesics
+from volengine.ops.surfaces.geodesic import Geodesics
 from volengine.ops.surfaces.insert import insert_points
 from volengine.ops.surfaces.nearest import Neighbours, clusters_of, nearest_of
-from volengine.ops.surfaces.ripley import RipleySums, observed, ring_areas, rings
+from volengine.ops.surfaces.ripley import RipleySums, observed, ring_areas
+from volengine.tasks.stats.surface_fields import Scene, all_seen, all_seen_from_pool
 from volengine.tasks.stats.surface_mesh import Prepared
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 
@@ -135,6 +137,8 @@ class Measurer:
         What is measured.
     tomogram
         Its name, of which with the surface's the random numbers are made: they depend on nothing else.
+    options
+        ``workers`` and ``progress``.
     """
 
     def __init__(
@@ -144,10 +148,12 @@ class Measurer:
         recipe: SurfaceStatsRecipe,
         limits: Limits,
         tomogram: str,
+        options: RunOptions,
     ):
         self.surface, self.points, self.recipe, self.limits = surface, points, recipe, limits
         key = zlib.crc32(f"{tomogram}\n{surface.set}\n{surface.number}".encode())
         self.seed = (recipe.seed, key)
+        self.options, self.label = options, f"{tomogram}, {surface.set} {surface.number}"
         self.names = list(points)
         self.radii = recipe.radii if recipe.ripley_nm else np.zeros(0)
         counts = [len(one) for one in points.values()]
@@ -156,6 +162,7 @@ class Measurer:
         self.kept = np.concatenate([np.zeros(0, bool), *(one.kept for one in points.values())])
         self.inside = {name: rows[self.kept[rows]] for name, rows in self.rows.items()}
         self.total = int(ends[-1])
+        self.group = np.repeat(np.arange(len(counts)), counts)
         self._insert()
 
     def _insert(self) -> None:
@@ -178,8 +185,23 @@ class Measurer:
         every = np.concatenate([np.zeros(0, np.int64), *face])
         fine = insert_points(mesh.vertices, mesh.faces, every, np.concatenate([np.zeros((0, 3)), *weights]))
         self.geodesics = Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name)
-        self.vertex, self.pool = fine.vertex[: self.total], fine.vertex[self.total :]
-        self.counts = mesh.kept[fine.parent]
+        wide = dict.fromkeys(recipe.by_class, recipe.ripley_nm)
+        within = [
+            np.maximum(np.where(one.kept, recipe.occupancy_nm, 0.0), wide.get(name, 0.0))
+            for name, one in self.points.items()
+        ]
+        self.scene = Scene(
+            geodesics=Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name),
+            counts=mesh.kept[fine.parent],
+            vertex=fine.vertex[: self.total],
+            group=self.group,
+            pool=fine.vertex[self.total :],
+            radii=self.radii,
+            reach=max(self.limits.eps_nm, recipe.ripley_nm, recipe.occupancy_nm),
+            neighbours=recipe.neighbours,
+            paired=self.kept,
+            kept_within=np.concatenate([np.zeros(0), *within]),
+        )
 
     def measure(self) -> Measured:
         """Measure everything."""
@@ -189,61 +211,39 @@ class Measurer:
             return found
         self._from_points(found)
         self._from_pool(found)
-        for name in self.recipe.by_class:
-            found.by_class[name] = self._by_class(name)
         return found
 
     # -- one field for each particle -------------------------------------------------------------------------
 
     def _from_points(self, found: Measured) -> None:
-        """Pairs of particles, areas of rings, and particles around random points."""
+        """Pairs of particles, areas of rings, what is near particles, and particles around random points."""
         pairs: list[tuple[Int64, Int64, Floats]] = []
         areas = np.zeros((self.total, len(self.radii)))
-        self.near = {name: np.zeros((len(self.pool), len(self.radii))) for name in self.names}
-        whose = np.concatenate([np.full(len(rows), k) for k, rows in enumerate(self.rows.values())])
-        width = self.recipe.occupancy_nm
+        self.near = {name: np.zeros((len(self.scene.pool), len(self.radii))) for name in self.names}
+        width, wide = self.recipe.occupancy_nm, self.recipe.by_class
         covers = {name: self._cover(width, width / 2) for name in self.names if width and len(self.inside[name])}
-        for row in np.flatnonzero(self.kept).tolist():
-            reach = max(self.limits.eps_nm, self.recipe.ripley_nm, width, self._reach_of_neighbours(row))
-            seen = self.geodesics.from_vertices([int(self.vertex[row])], reach)
-            far = seen.at(self.vertex)
-            to = np.flatnonzero(far <= reach)
-            to = to[to != row]
-            pairs.append((np.full(len(to), row), to, far[to]))
-            if len(self.radii):
-                areas[row] = ring_areas(self._within(seen, self.radii))
-                self._count_pool(self.near[self.names[whose[row]]], seen)
-            if width:
-                covers[self.names[whose[row]]].add(seen.faces, self._full(seen))
+        classes = {name: self._cover(self.recipe.ripley_nm, self.recipe.bin_nm) for name in wide}
+        to_class = {name: np.full(self.total, np.inf) for name in wide}
+        for seen in all_seen(self.scene, self.options, self.label):
+            name = self.names[self.group[seen.row]]
+            far = self.scene.full(seen.near.vertices, seen.near.distance)
+            if self.kept[seen.row]:
+                pairs.append((np.full(len(seen.to), seen.row), seen.to, np.asarray(seen.far, np.float64)))
+                if len(self.radii):
+                    areas[seen.row] = seen.areas
+                    self.near[name][seen.pool, seen.ring] += 1
+                if width:
+                    covers[name].add(seen.near.faces, far)
+            if name in classes:
+                classes[name].add(seen.near.faces, far)
+                near = to_class[name]
+                near[seen.to] = np.minimum(near[seen.to], seen.far)
+                near[seen.row] = 0.0
         of, to, far = (np.concatenate([np.zeros(0, np.int64), *(p[i] for p in pairs)]) for i in range(3))
         self.pairs, self.areas = (of.astype(np.int64), to.astype(np.int64), far.astype(np.float64)), areas
         found.occupied = {name: float(cover.areas([width])[0]) for name, cover in covers.items()}
+        found.by_class = {name: self._by_class(name, cover, to_class[name]) for name, cover in classes.items()}
         self._summarise(found)
-
-    def _count_pool(self, near: Floats, seen: Field) -> None:
-        ring = rings(seen.at(self.pool), self.radii)
-        inside = np.flatnonzero(ring < len(self.radii))
-        near[inside, ring[inside]] += 1
-
-    def _reach_of_neighbours(self, row: int) -> float:
-        """A distance within which the neighbours of a particle lie: along edges, never too small."""
-        graph = self.geodesics
-        part = graph.components[self.vertex]
-        needs = {
-            name: min(self.recipe.neighbours, len(others))
-            for name, rows in self.rows.items()
-            if len(others := rows[(part[rows] == part[row]) & (rows != row)])
-        }
-        if not needs:
-            return 0.0
-        reach = 4 * self.geodesics.mean_edge
-        while True:
-            bound = graph.bounds(int(self.vertex[row]), reach)[self.vertex]
-            bound[row] = np.inf
-            reached = [np.sort(bound[self.rows[name]])[need - 1] for name, need in needs.items()]
-            if np.isfinite(reached).all():
-                return float(max(reached)) * (1 + 1e-9)
-            reach *= 2
 
     def _summarise(self, found: Measured) -> None:
         of, to, far = self.pairs
@@ -283,7 +283,7 @@ class Measurer:
     # -- simulations -----------------------------------------------------------------------------------------
 
     def _from_pool(self, found: Measured) -> None:
-        if not len(self.pool):
+        if not len(self.scene.pool):
             return
         simulations = self.recipe.simulations
         pool = self._pool
@@ -302,43 +302,24 @@ class Measurer:
     @cached_property
     def _pool(self) -> Pool:
         """The pairs of the random points, and the rings around them."""
-        size, radii = len(self.pool), self.radii
-        areas = np.zeros((size, len(radii)))
+        size = len(self.scene.pool)
+        areas = np.zeros((size, len(self.radii)))
         parts: list[tuple[Int64, Int64, Int64]] = []
-        for k, vertex in enumerate(self.pool.tolist()):
-            seen = self.geodesics.from_vertices([vertex], self.recipe.ripley_nm)
-            areas[k] = ring_areas(self._within(seen, radii))
-            ring = rings(seen.at(self.pool[k + 1 :]), radii)
-            near = np.flatnonzero(ring < len(radii))
-            parts.append((np.full(len(near), k), near + k + 1, ring[near]))
+        for seen in all_seen_from_pool(self.scene, self.options, self.label):
+            areas[seen.row] = seen.areas
+            parts.append((np.full(len(seen.pool), seen.row), seen.pool, seen.ring))
         first, second, ring = (np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(3))
         return Pool(size, self.surface.kept_area, areas, first, second, ring)
 
     # -- areas -----------------------------------------------------------------------------------------------
 
-    def _full(self, seen: Field) -> Floats:
-        """The distances of a field for all vertices."""
-        full = np.full(len(self.geodesics.vertices), np.inf)
-        full[seen.vertices] = seen.distance
-        return full
-
-    def _within(self, seen: Field, radii: Floats) -> Floats:
-        """Areas that count within distances of a field's one source."""
-        faces = seen.faces[self.counts[seen.faces]]
-        return area_within(self.geodesics.vertices, self.geodesics.faces[faces], self._full(seen), radii)
-
     def _cover(self, reach: float, width: float) -> Cover:
-        return Cover(self.geodesics.vertices, self.geodesics.faces, self.counts, reach, width)
+        graph = self.scene.geodesics
+        return Cover(graph.vertices, graph.faces, self.scene.counts, reach, width)
 
-    def _by_class(self, name: str) -> Binned:
+    def _by_class(self, name: str, cover: Cover, far: Floats) -> Binned:
         """Areas and particles by the distance to the nearest particle of a class, whether that counts or not."""
-        levels, rows = np.concatenate([[0.0], self.radii]), self.rows[name]
-        cover = self._cover(self.recipe.ripley_nm, self.recipe.bin_nm)
-        far = np.full(self.total, np.inf)
-        for vertex in self.vertex[rows].tolist():
-            seen = self.geodesics.from_vertices([vertex], self.recipe.ripley_nm)
-            cover.add(seen.faces, self._full(seen))
-            far = np.minimum(far, seen.at(self.vertex))
+        levels = np.concatenate([[0.0], self.radii])
         areas = ring_areas(cover.areas(self.radii))
         counts = {other: counts_in(far[inside], levels) for other, inside in self.inside.items() if other != name}
         return Binned(levels, areas, counts)
