@@ -40,7 +40,7 @@ def test_spheres_beside_each_other() -> None:
 def test_planes_that_are_the_distance_apart_touch() -> None:
     low, faces = plane(20, 5, turned=False)
     found = contact((low, faces), (low + np.array([4.0, 0, 0]), faces), 4.0)
-    assert (found.area, found.nearest, found.mean) == (pytest.approx(400), 4.0, 4.0)
+    assert (found.area, found.nearest, found.mean) == pytest.approx((400, 4, 4))
 
 
 def test_a_small_surface_near_the_middle_of_a_large_face_is_found() -> None:

@@ -77,15 +77,16 @@ def contact(one: Mesh, other: Mesh, radius: float) -> Contact:
     faces = inverse.reshape(-1, 3)
     distance = project(places, *other).distance
     nearest = float(distance.min())
-    if nearest > radius:
+    limit = radius * (1 + 1e-9)  # what is at the distance itself is within it, however it is rounded
+    if nearest > limit:
         return Contact(0.0, np.nan, np.nan)
-    levels = np.linspace(nearest, radius, LEVELS)
+    levels = np.linspace(nearest, limit, LEVELS)
     below = area_below(places, faces, distance, levels)
     area = float(below[-1])
     if not area:
         return Contact(0.0, np.nan, np.nan)
     # by parts: the integral of the distance is radius * area - that of the area below each distance
-    return Contact(area, nearest, radius - float(np.trapezoid(below, levels)) / area)
+    return Contact(area, nearest, limit - float(np.trapezoid(below, levels)) / area)
 
 
 def _near(one: Mesh, other: Mesh, radius: float) -> Floats:

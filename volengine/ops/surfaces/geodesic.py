@@ -95,11 +95,7 @@ class Geodesics:
         self.method, self.name = method, name
         self._proper = proper(self.faces)
         check_edges(self.faces[self._proper], name)
-        try:
-            import pygeodesic.geodesic
-        except ImportError as error:
-            raise require("pygeodesic", "surfaces", "The geodesic distance") from error
-        self._exact = pygeodesic.geodesic.PyGeodesicAlgorithmExact
+        self._exact = _exact()
         self._near = NEAR_EDGES * self.mean_edge if method == "heat" else 0.0
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -222,8 +218,8 @@ class Geodesics:
     def _distances(self, used: Int64, corners: Int64, at: Int64, margin: float) -> Floats:
         """Distances of the vertices of some faces, right up to a margin, from those at ``at``.
 
-        The library stops at the margin, which saves a quarter. Then it may answer for a vertex that it has not reached
-        with a number that it never set and cannot return; that is rare, and then it is asked without a margin.
+        The library stops at the margin, which saves a quarter. Should it fail on a vertex that it has not reached (see
+        :class:`_Numpy`), it is asked without a margin.
         """
         algorithm = self._exact(self.vertices[used], corners.astype(np.int32))
         sources = at.astype(np.int32)
@@ -270,6 +266,34 @@ class Geodesics:
         kept = found <= reach + self.longest_edge * (1 + 1e-9)
         faces = self._proper[kept[self.faces[self._proper]].all(axis=1)]
         return Field(np.flatnonzero(kept), found[kept], faces)
+
+
+class _Numpy:
+    """numpy for the library: its array of the nearest sources holds any number that it may put there.
+
+    For a vertex that no way has reached, the library answers with an infinite distance and a source that it never set,
+    any of 32 bits without a sign. It puts that into an array of ``int32``, where numpy refuses half of them. This
+    number is never used here; with ``int64`` it does no harm.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
+        """An array of zeros, with 64 bits for whole numbers."""
+        return np.zeros(shape, np.int64 if dtype is np.int32 else dtype)
+
+
+def _exact() -> Any:
+    """The library's class."""
+    try:
+        import pygeodesic.geodesic as library
+    except ImportError as error:
+        raise require("pygeodesic", "surfaces", "The geodesic distance") from error
+    if not isinstance(library.numpy, _Numpy):
+        library.numpy = _Numpy()
+    return library.PyGeodesicAlgorithmExact
 
 
 def proper(faces: Int64) -> Int64:

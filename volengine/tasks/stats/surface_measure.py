@@ -32,12 +32,15 @@ from volengine.ops.surfaces.insert import insert_points
 from volengine.ops.surfaces.nearest import Neighbours, clusters_of, nearest_of
 from volengine.ops.surfaces.ripley import RipleySums, observed, ring_areas
 from volengine.tasks.stats.surface_fields import Scene, all_seen, all_seen_from_pool
-from volengine.tasks.stats.surface_mesh import Prepared
+from volengine.tasks.stats.surface_mesh import Prepared, simplified
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Pair = tuple[str, str]
+
+EDGES_TO_LAST = 12
+"""Simulated particles of one class lie on a surface that is simplified to so many edges within the last radius."""
 
 MOST_POINTS = 50_000
 """Particles and simulated ones on one surface; more are refused."""
@@ -166,11 +169,11 @@ class Measurer:
         self._insert()
 
     def _insert(self) -> None:
-        """Make vertices of the particles, and of the pool of random points."""
+        """Make vertices of the particles and, where there are several classes, of the pool of random points."""
         mesh, recipe = self.surface, self.recipe
         most = max((len(rows) for rows in self.inside.values()), default=0)
         simulated = recipe.simulations and recipe.ripley_nm and most and mesh.kept_area > 0
-        pool = max(POOL * most, LEAST_POOL) if simulated else 0
+        pool = self.pool_size = max(POOL * most, LEAST_POOL) if simulated else 0
         if self.total + pool > MOST_POINTS:
             raise InputError(
                 f"{mesh.name} has {self.total} particles and needs {pool} random points for --simulations; at most "
@@ -178,13 +181,11 @@ class Measurer:
             )
         face = [one.face for one in self.points.values()]
         weights = [one.weights for one in self.points.values()]
-        if pool:
-            chosen = np.flatnonzero(mesh.kept)
-            where, weight = random_points(mesh.vertices, mesh.faces[chosen], pool, (*self.seed, 1))
-            face, weights = [*face, chosen[where]], [*weights, weight]
+        if pool and sum(len(rows) > 0 for rows in self.inside.values()) > 1:
+            chosen, weight = _at_random(mesh, pool, (*self.seed, 1))
+            face, weights = [*face, chosen], [*weights, weight]
         every = np.concatenate([np.zeros(0, np.int64), *face])
         fine = insert_points(mesh.vertices, mesh.faces, every, np.concatenate([np.zeros((0, 3)), *weights]))
-        self.geodesics = Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name)
         wide = dict.fromkeys(recipe.by_class, recipe.ripley_nm)
         within = [
             np.maximum(np.where(one.kept, recipe.occupancy_nm, 0.0), wide.get(name, 0.0))
@@ -283,15 +284,14 @@ class Measurer:
     # -- simulations -----------------------------------------------------------------------------------------
 
     def _from_pool(self, found: Measured) -> None:
-        if not len(self.scene.pool):
+        if not self.pool_size:
             return
         simulations = self.recipe.simulations
-        pool = self._pool
         for i, a in enumerate(self.names):
             for j, b in enumerate(self.names):
                 count, seed = len(self.inside[b]), (*self.seed, 2, i, j)
                 if a == b and count > 1:
-                    found.simulated[a, b] = simulated_within(pool, count, simulations, seed)
+                    found.simulated[a, b] = simulated_within(self._pool, count, simulations, seed)
                 elif a == b or not count or not len(self.inside[a]):
                     nothing = np.zeros((simulations, len(self.radii)))
                     found.simulated[a, b] = RipleySums(nothing, nothing)
@@ -302,14 +302,29 @@ class Measurer:
     @cached_property
     def _pool(self) -> Pool:
         """The pairs of the random points, and the rings around them."""
-        size = len(self.scene.pool)
+        size, recipe = self.pool_size, self.recipe
+        mesh = simplified(self.surface, recipe.edge_exclusion_nm, float(self.radii[-1]) / EDGES_TO_LAST)
+        face, weights = _at_random(mesh, size, (*self.seed, 1))
+        fine = insert_points(mesh.vertices, mesh.faces, face, weights)
+        scene = Scene(
+            geodesics=Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name),
+            counts=mesh.kept[fine.parent],
+            vertex=np.zeros(0, np.int64),
+            group=np.zeros(0, np.int64),
+            pool=fine.vertex,
+            radii=self.radii,
+            reach=0.0,
+            neighbours=0,
+            paired=np.zeros(0, bool),
+            kept_within=np.zeros(0),
+        )
         areas = np.zeros((size, len(self.radii)))
         parts: list[tuple[Int64, Int64, Int64]] = []
-        for seen in all_seen_from_pool(self.scene, self.options, self.label):
+        for seen in all_seen_from_pool(scene, self.options, self.label):
             areas[seen.row] = seen.areas
             parts.append((np.full(len(seen.pool), seen.row), seen.pool, seen.ring))
         first, second, ring = (np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(3))
-        return Pool(size, self.surface.kept_area, areas, first, second, ring)
+        return Pool(size, mesh.kept_area, areas, first, second, ring)
 
     # -- areas -----------------------------------------------------------------------------------------------
 
@@ -335,3 +350,10 @@ class Measurer:
                 at = np.einsum("ni,ni->n", one.weights, values[mesh.faces[one.face]])
                 counts[name] = counts_in(np.clip(at[one.kept], levels[0], levels[-1]), levels)
             found.by_column[column] = Binned(levels, areas, counts)
+
+
+def _at_random(mesh: Prepared, count: int, seed: tuple[int, ...]) -> tuple[Int64, Floats]:
+    """Random points on the faces that count: numbers of faces, and barycentric weights."""
+    chosen = np.flatnonzero(mesh.kept)
+    where, weights = random_points(mesh.vertices, mesh.faces[chosen], count, seed)
+    return chosen[where], weights
