@@ -36,7 +36,11 @@ def sphere(count: int) -> tuple[np.ndarray, np.ndarray, float]:
     k = np.arange(count) + 0.5
     tilt, turn = np.arccos(1 - 2 * k / count), np.pi * (1 + 5**0.5) * k
     at = radius * np.stack([np.cos(tilt), np.sin(turn) * np.sin(tilt), np.cos(turn) * np.sin(tilt)], axis=1)
-    return at, ConvexHull(at).simplices, radius
+    faces = ConvexHull(at).simplices
+    a, b, c = (at[faces[:, i]] for i in range(3))
+    inwards = np.einsum("ij,ij->i", np.cross(b - a, c - a), a) > 0  # seen in z, y, x
+    faces[inwards] = faces[inwards][:, ::-1]
+    return at, faces, radius
 
 
 def main() -> None:
