@@ -14,6 +14,7 @@ from stats_inputs import QUIET
 from surface_shapes import area, on_plane, on_torus, plane, sphere, torus
 
 import volengine
+from volengine.core.errors import InputError
 from volengine.core.orientation import matrix_to_euler
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
@@ -502,6 +503,31 @@ def test_tables_and_figures_are_written_and_the_same_again(tmp_path: Path) -> No
     np.testing.assert_allclose(star["per_um2"].astype(float), column(found, "surfaces", "per_um2"))
     pooled = starfile.read(tmp_path / "one" / "ripley_pooled.star")
     np.testing.assert_allclose(pooled["k"].astype(float), column(found, "ripley_pooled", "k"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "changes", "message"),
+    [
+        ("330kB", {}, r"particles within 40 nm make 3\d\d\d pairs so far, which take 33\d kB .* 330 kB"),
+        ("350kB", {}, ""),
+        ("500kB", {"simulations": 9}, "simulated particles within 40 nm make"),
+        ("500kB", {"simulations": 9, "bin_nm": 0.05}, "800 rings around 60 particles and 200 simulated ones"),
+    ],
+)
+def test_more_pairs_than_the_memory_holds_are_refused(
+    tmp_path: Path, limit: str, changes: dict[str, Any], message: str
+) -> None:
+    """60 particles on a small sphere, all within reach of each other: 60 x 59 pairs of 96 bytes are 340 kB."""
+    u = np.random.default_rng(0).normal(size=(60, 3))
+    picks = picks_of(tmp_path, 10 * u / np.linalg.norm(u, axis=1)[:, None])
+    given: dict[str, Any] = {"surfaces": surfaces_of(tmp_path, sphere(10, 200))}
+    given["surface_recipe"] = FEW.with_(**{"ripley_nm": 40, "bin_nm": 20, **changes})
+    options = QUIET.with_(memory_limit=limit)
+    if not message:
+        assert len(stats(picks, None, RECIPE, options, **given)["surfaces"]) == 1
+        return
+    with pytest.raises(InputError, match=message):
+        stats(picks, None, RECIPE, options, **given)
 
 
 def test_without_surfaces_nothing_is_different(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.core.units import format_bytes
 from volengine.engine.options import RunOptions
 from volengine.ops.stats_points import Clusters
 from volengine.ops.surfaces.areas import area_below
@@ -33,6 +34,7 @@ from volengine.ops.surfaces.nearest import Neighbours, clusters_of, nearest_of
 from volengine.ops.surfaces.ripley import RipleySums, observed, ring_areas
 from volengine.tasks.stats.surface_fields import Scene, all_seen, all_seen_from_pool
 from volengine.tasks.stats.surface_mesh import Prepared, simplified
+from volengine.tasks.stats.surface_pairs import PER_PAIR, PER_SIMULATED, Pairs
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 
 Floats = NDArray[np.float64]
@@ -179,6 +181,12 @@ class Measurer:
                 f"{mesh.name} has {self.total} particles and needs {pool} random points for --simulations; at most "
                 f"{MOST_POINTS} are measured together. Choose --classes, or --simulations 0."
             )
+        tables = 8 * len(self.radii) * (self.total + pool * (1 + len(self.names)))
+        if tables > self.options.limit_bytes() / 2:
+            raise InputError(
+                f"{self.label}: {len(self.radii)} rings around {self.total} particles and {pool} simulated ones take "
+                f"{format_bytes(tables)} of memory, more than half of --memory-limit. Choose a larger --bin-nm."
+            )
         face = [one.face for one in self.points.values()]
         weights = [one.weights for one in self.points.values()]
         if pool and sum(len(rows) > 0 for rows in self.inside.values()) > 1:
@@ -218,7 +226,8 @@ class Measurer:
 
     def _from_points(self, found: Measured) -> None:
         """Pairs of particles, areas of rings, what is near particles, and particles around random points."""
-        pairs: list[tuple[Int64, Int64, Floats]] = []
+        limit, within = self.options.limit_bytes(), f"particles within {self.scene.reach:g} nm"
+        pairs = Pairs(PER_PAIR, limit, f"{self.label}: {within}")
         areas = np.zeros((self.total, len(self.radii)))
         self.near = {name: np.zeros((len(self.scene.pool), len(self.radii))) for name in self.names}
         width, wide = self.recipe.occupancy_nm, self.recipe.by_class
@@ -229,7 +238,7 @@ class Measurer:
             name = self.names[self.group[seen.row]]
             far = self.scene.full(seen.near.vertices, seen.near.distance)
             if self.kept[seen.row]:
-                pairs.append((np.full(len(seen.to), seen.row), seen.to, np.asarray(seen.far, np.float64)))
+                pairs.add(seen.row, seen.to, seen.far)
                 if len(self.radii):
                     areas[seen.row] = seen.areas
                     self.near[name][seen.pool, seen.ring] += 1
@@ -240,8 +249,7 @@ class Measurer:
                 near = to_class[name]
                 near[seen.to] = np.minimum(near[seen.to], seen.far)
                 near[seen.row] = 0.0
-        of, to, far = (np.concatenate([np.zeros(0, np.int64), *(p[i] for p in pairs)]) for i in range(3))
-        self.pairs, self.areas = (of.astype(np.int64), to.astype(np.int64), far.astype(np.float64)), areas
+        self.pairs, self.areas = pairs.joined(np.float64), areas
         found.occupied = {name: float(cover.areas([width])[0]) for name, cover in covers.items()}
         found.by_class = {name: self._by_class(name, cover, to_class[name]) for name, cover in classes.items()}
         self._summarise(found)
@@ -319,12 +327,12 @@ class Measurer:
             kept_within=np.zeros(0),
         )
         areas = np.zeros((size, len(self.radii)))
-        parts: list[tuple[Int64, Int64, Int64]] = []
+        within = f"simulated particles within {self.radii[-1]:g} nm"
+        pairs = Pairs(PER_SIMULATED, self.options.limit_bytes(), f"{self.label}: {within}")
         for seen in all_seen_from_pool(scene, self.options, self.label):
             areas[seen.row] = seen.areas
-            parts.append((np.full(len(seen.pool), seen.row), seen.pool, seen.ring))
-        first, second, ring = (np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(3))
-        return Pool(size, mesh.kept_area, areas, first, second, ring)
+            pairs.add(seen.row, seen.pool, seen.ring.astype(np.int16))
+        return Pool(size, mesh.kept_area, areas, *pairs.joined(np.int16))
 
     # -- areas -----------------------------------------------------------------------------------------------
 
