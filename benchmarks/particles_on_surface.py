@@ -1,6 +1,6 @@
 """Time and memory of ``stats --surface`` on a sphere of 4 nm² for each vertex, with particles at random.
 
-    python benchmarks/particles_on_surface.py VERTICES PARTICLES [SIMULATIONS [exact|heat]]
+    python benchmarks/particles_on_surface.py VERTICES PARTICLES [SIMULATIONS [exact|heat [WORKERS]]]
 
 All other parameters are the defaults: Ripley's functions to 50 nm, the nearest neighbour, clusters, occupancy.
 """
@@ -36,7 +36,11 @@ def sphere(count: int) -> tuple[np.ndarray, np.ndarray, float]:
     k = np.arange(count) + 0.5
     tilt, turn = np.arccos(1 - 2 * k / count), np.pi * (1 + 5**0.5) * k
     at = radius * np.stack([np.cos(tilt), np.sin(turn) * np.sin(tilt), np.cos(turn) * np.sin(tilt)], axis=1)
-    return at, ConvexHull(at).simplices, radius
+    faces = ConvexHull(at).simplices
+    a, b, c = (at[faces[:, i]] for i in range(3))
+    inwards = np.einsum("ij,ij->i", np.cross(b - a, c - a), a) > 0  # seen in z, y, x
+    faces[inwards] = faces[inwards][:, ::-1]
+    return at, faces, radius
 
 
 def main() -> None:
@@ -44,6 +48,7 @@ def main() -> None:
     vertices, count = int(sys.argv[1]), int(sys.argv[2])
     simulations = int(sys.argv[3]) if len(sys.argv) > 3 else 99
     method = sys.argv[4] if len(sys.argv) > 4 else "exact"
+    workers = int(sys.argv[5]) if len(sys.argv) > 5 else 0
     at, faces, radius = sphere(vertices)
     normal = np.random.default_rng(0).normal(size=(count, 3))
     places = radius * (1 + normal / np.linalg.norm(normal, axis=1)[:, None])
@@ -56,11 +61,14 @@ def main() -> None:
         recipe = volengine.SurfaceStatsRecipe.from_json({"simulations": simulations, "geodesic": method})
         wall, cpu = time.perf_counter(), time.process_time()
         found = volengine.stats(
-            f"{folder}/TS_01__receptor.csv", surfaces=f"{folder}/TS_01.surfaces", surface_recipe=recipe
+            f"{folder}/TS_01__receptor.csv",
+            options=volengine.RunOptions(workers=workers, progress=False),
+            surfaces=f"{folder}/TS_01.surfaces",
+            surface_recipe=recipe,
         )
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     row = found["ripley_pooled"][-1]
-    print(f"{vertices} vertices, {count} particles, {simulations} simulations, {method}:", end=" ")
+    print(f"{vertices} vertices, {count} particles, {simulations} simulations, {method}, {workers} workers:", end=" ")
     print(f"{cpu:.0f} s of processor time, {wall:.0f} s, {peak_mb():.0f} MB; K at {row['to_nm']:g} nm {row['k']:.3f}")
 
 

@@ -90,6 +90,13 @@ def test_files_hold_x_y_z_and_faces_that_look_outward(tmp_path: Path) -> None:
     assert volume == pytest.approx(1000)
 
 
+def test_a_column_cannot_be_called_as_a_coordinate(tmp_path: Path) -> None:
+    """The file would have two values of that name, and could not be read."""
+    with pytest.raises(InputError, match="cannot be called 'z'"):
+        write_mesh(tmp_path / "a.ply", np.eye(3), [[0, 1, 2]], {"z": np.arange(3.0)})
+    assert not (tmp_path / "a.ply").exists()
+
+
 def test_columns_of_all_kinds(tmp_path: Path) -> None:
     columns = {
         "instance": np.array([1, 2, 3, 2**30], np.int64),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 import traceback
-from types import FrameType
 
 import click
 
 from volengine import __version__
 from volengine.cli.command import Group
 from volengine.cli.messages import Asked
+from volengine.cli.signals import take_signals
 from volengine.core.aside import os_message
 from volengine.core.errors import VolengineError, os_advice
 
@@ -92,16 +91,12 @@ def cli() -> None:
     """
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt("terminated")
-
-
 def main() -> None:
     """Run the command line; errors that volengine raises on purpose are printed as one message.
 
     SIGTERM of a batch system has the same effect as Ctrl-C: workers are stopped, and the same command continues later.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    take_signals()
     # Large pages for PyTorch's feature maps, set before it allocates the first one: a tenth of a network's time. This
     # process is ours; in a program that imports the package its author decides.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -78,5 +78,5 @@ def command(
         execute(jobs, run_dir, options)
     if options.dry_run or not case.complete:  # another part of the run may still be counting
         return
-    say(case.finish().text())
+    say(case.finish(options).text())
     say(f"tables: {out}")

@@ -147,7 +147,7 @@ def start(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None
     if options.scheduler is not None:
         return OnDask(lambda: Link(connect(options)), lock, limit, say, patience_s)
     if options.workers > 0:
-        return OnDask(lambda: _local(options, limit), lock, limit, say, patience_s)
+        return OnDask(lambda: start_local(options, limit), lock, limit, say, patience_s)
     return InProcess()
 
 
@@ -162,7 +162,14 @@ def _waiting(start: Callable[[], Link]) -> Link:
         return start()
 
 
-def _local(options: RunOptions, limit: int) -> Link:
+def start_local(options: RunOptions, limit: int) -> Link:
+    """Start ``options.workers`` processes of this machine, each with ``limit`` bytes of memory.
+
+    Raises
+    ------
+    RunError
+        They could not be started.
+    """
     import dask
     from distributed import Client, LocalCluster
 

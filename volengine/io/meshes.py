@@ -50,7 +50,8 @@ def write_mesh(
     Raises
     ------
     InputError
-        Another ending, no faces, faces that name vertices that are not there, columns of another length.
+        Another ending, no faces, faces that name vertices that are not there, columns of another length or called
+        ``x``, ``y`` or ``z``.
     """
     at = np.asarray(vertices, np.float64).reshape(-1, 3)
     corners = np.asarray(faces).reshape(-1, 3)
@@ -67,6 +68,8 @@ def write_mesh(
     for name, column in more.items():
         if column.shape != (len(at),) or not name.isidentifier() or column.dtype.kind not in "iufb":
             raise InputError(f"{path}: column {name!r} needs one number for each of the {len(at)} vertices.")
+    if taken := sorted({"x", "y", "z"} & more.keys()):
+        raise InputError(f"{path}: a column cannot be called {taken[0]!r}, as PLY calls the place of a vertex so.")
     if more and ending != ".ply":
         raise InputError(f"{path}: only PLY holds columns ({', '.join(more)}); write .ply.")
     data = _encoded(ending, at[:, ::-1], corners, {name: _storable(column) for name, column in more.items()})

@@ -19,7 +19,8 @@ def test_squares_above_each_other(step: float, seed: int) -> None:
     found = contact(one, other, 5.0)
     assert found.area == pytest.approx(40 * (28 + 4), rel=0.02)
     assert found.nearest == pytest.approx(3.0)
-    assert 3.0 <= found.mean <= 3.2
+    # ∫ √(3² + x²) dx from 0 to 4 is 10 + 4.5 asinh(4/3)
+    assert found.mean == pytest.approx((28 * 3 + 10 + 4.5 * np.arcsinh(4 / 3)) / 32, rel=0.005)
     assert contact(other, one, 5.0).area == pytest.approx(found.area, rel=0.02)
 
 
@@ -32,6 +33,14 @@ def test_spheres_beside_each_other() -> None:
     height = 50 - (50**2 + 104**2 - 60**2) / (2 * 104)
     assert found.area == pytest.approx(2 * np.pi * 50 * height, rel=0.02)
     assert found.nearest == pytest.approx(4.0, abs=0.1)
+    x = np.linspace(50 - height, 50, 10_001)  # equal steps of x are equal areas
+    assert found.mean == pytest.approx((np.sqrt(50**2 + 104**2 - 208 * x) - 50).mean(), rel=0.01)
+
+
+def test_planes_that_are_the_distance_apart_touch() -> None:
+    low, faces = plane(20, 5, turned=False)
+    found = contact((low, faces), (low + np.array([4.0, 0, 0]), faces), 4.0)
+    assert (found.area, found.nearest, found.mean) == pytest.approx((400, 4, 4))
 
 
 def test_a_small_surface_near_the_middle_of_a_large_face_is_found() -> None:

@@ -10,7 +10,10 @@ from oriented_surfaces import TURNS, ball, dense, sheet, torus
 from scipy.spatial import KDTree
 
 from volengine.core.errors import InputError
+from volengine.ops.surfaces.envelopes import random_points
 from volengine.ops.surfaces.geodesic import Geodesics
+from volengine.ops.surfaces.insert import insert_points
+from volengine.ops.surfaces.project import project
 from volengine.ops.surfaces.sampling import poisson_disc, poisson_disc_geodesic
 from volengine.ops.surfaces.subdivision import subdivided
 
@@ -85,6 +88,21 @@ def test_geodesic_distances_hold_on_a_small_ball_and_leave_no_room() -> None:
     chosen = KDTree(fine.vertices).query(found.place)[1]
     covered = np.unique(np.concatenate([walk.near(int(v), 50.0)[0] for v in chosen]))
     assert len(covered) == len(fine.vertices)
+
+
+@pytest.mark.parametrize("name", ["ball", "sheet"])
+def test_no_place_on_a_face_has_room_along_the_surface(name: str) -> None:
+    """Distances along the surface from all points, at random places of the faces that are no corners."""
+    shape, spacing = (ball(60, level=1), 40.0) if name == "ball" else (sheet(90, 60, 6), 17.0)
+    found = poisson_disc_geodesic(shape, spacing, np.random.default_rng(4))
+    at = project(found.place, shape.vertices, shape.faces)
+    face, weights = random_points(shape.vertices, shape.faces, 3000, 9)
+    fine = insert_points(shape.vertices, shape.faces, [*at.face, *face], [*at.weights, *weights])
+    walk = Geodesics(fine.vertices, fine.faces)
+    points, places = fine.vertex[: len(found)], fine.vertex[len(found) :]
+    assert walk.from_vertices(points).at(places).max() < 1.002 * spacing
+    apart = [np.sort(walk.from_vertices([int(v)]).at(points))[1] for v in points]
+    assert min(apart) >= spacing * (1 - 2e-3)  # points at SNAP of an edge are moved onto it
 
 
 def test_points_keep_to_where_they_are_allowed() -> None:

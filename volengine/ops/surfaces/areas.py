@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,27 +86,48 @@ def area_within(vertices: ArrayLike, faces: ArrayLike, distance: ArrayLike, radi
     exact where the way to the face is flat, with an error of second order elsewhere. (A distance that is interpolated
     itself is too large inside of faces near the point.)
     """
-    at, corners, level = _given(vertices, faces, radii)
-    value = np.asarray(distance, np.float64)[corners]
-    area = face_areas(at, corners)
-    known = np.isfinite(value).all(axis=1) & (area > 0)
-    corners, value, area = corners[known], value[known], area[known]
-    flat = _flattened(at[corners])
-    squared = np.square(value)
-    length, u, v = flat[:, 1, 0], flat[:, 2, 0], flat[:, 2, 1]
-    gx = (squared[:, 1] - np.square(length) - squared[:, 0]) / length
-    gy = (squared[:, 2] - np.square(u) - np.square(v) - squared[:, 0] - gx * u) / v
-    centre = np.stack([-gx / 2, -gy / 2], axis=1)
-    lift = squared[:, 0] - np.square(centre).sum(axis=1)
-    seen = flat - centre[:, None]
-    longest = np.linalg.norm(flat - flat[:, [1, 2, 0]], axis=2).max(axis=1)
-    low = np.maximum(value.min(axis=1) - longest, 0.0)  # no point of a face is nearer
+    corners = np.asarray(faces, np.int64).reshape(-1, 3)
+    return Discs(vertices, corners).within(np.arange(len(corners)), distance, radii)
 
-    def part(face: Int64, which: Int64) -> Floats:
-        radius = np.sqrt(np.maximum(np.square(level[which]) - lift[face], 0.0))
-        return np.clip(_disc_and_triangle(seen[face], radius), 0.0, area[face])
 
-    return _summed(low, value.max(axis=1), area, level, part)
+class Discs:
+    """The areas of :func:`area_within` from many points of one surface, whose faces are measured once.
+
+    Parameters
+    ----------
+    vertices, faces
+        (v, 3) and (m, 3).
+    """
+
+    def __init__(self, vertices: ArrayLike, faces: ArrayLike):
+        at, self.faces, _ = _given(vertices, faces, ())
+        self.area = face_areas(at, self.faces)
+        self.some = self.area > 0
+        flat = _flattened(at[self.faces], self.some)
+        self.length, self.u, self.v = flat[:, 1, 0], flat[:, 2, 0], flat[:, 2, 1]
+        self.longest = np.linalg.norm(flat - flat[:, [1, 2, 0]], axis=2).max(axis=1, initial=0.0)
+
+    def within(self, rows: Int64, distance: ArrayLike, radii: ArrayLike) -> Floats:
+        """(k,) areas of some faces, by their numbers, within radii; ``distance`` is that of all vertices."""
+        level = np.atleast_1d(np.asarray(radii, np.float64))
+        value = np.asarray(distance, np.float64)[self.faces[rows]]
+        known = np.isfinite(value).all(axis=1) & self.some[rows]
+        rows, value = rows[known], value[known]
+        area, length, u, v = self.area[rows], self.length[rows], self.u[rows], self.v[rows]
+        squared = np.square(value)
+        gx = (squared[:, 1] - np.square(length) - squared[:, 0]) / length
+        gy = (squared[:, 2] - np.square(u) - np.square(v) - squared[:, 0] - gx * u) / v
+        cx, cy = -gx / 2, -gy / 2
+        lift = squared[:, 0] - (np.square(cx) + np.square(cy))
+        low = np.maximum(value.min(axis=1) - self.longest[rows], 0.0)  # no point of a face is nearer
+
+        def part(face: Int64, which: Int64) -> Floats:
+            radius = np.sqrt(np.maximum(np.square(level[which]) - lift[face], 0.0))
+            x, y = cx[face], cy[face]
+            seen = ((-x, -y), (length[face] - x, -y), (u[face] - x, v[face] - y))
+            return np.clip(_disc_and_triangle(seen, radius), 0.0, area[face])
+
+        return _summed(low, value.max(axis=1, initial=0.0), area, level, part)
 
 
 def _given(vertices: ArrayLike, faces: ArrayLike, levels: ArrayLike) -> tuple[Floats, Int64, Floats]:
@@ -140,19 +161,22 @@ def _pairs(begins: Int64, ends: Int64) -> Iterator[tuple[Int64, Int64]]:
         start = stop
 
 
-def _flattened(corners: Floats) -> Floats:
-    """(m, 3, 2) the corners of each triangle in its plane, the first at 0 and the second on the first axis."""
-    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    length = np.linalg.norm(a, axis=1)
-    u = np.einsum("ij,ij->i", a, b) / length
-    v = np.linalg.norm(np.cross(a, b), axis=1) / length
+def _flattened(corners: Floats, some: NDArray[np.bool_]) -> Floats:
+    """(m, 3, 2) the corners of each triangle in its plane, the first at 0 and the second on the first axis.
+
+    Those without area, not among ``some``, are all at 0.
+    """
     flat = np.zeros((len(corners), 3, 2))
-    flat[:, 1, 0], flat[:, 2, 0], flat[:, 2, 1] = length, u, v
+    a, b = (corners[:, 1] - corners[:, 0])[some], (corners[:, 2] - corners[:, 0])[some]
+    length = np.linalg.norm(a, axis=1)
+    flat[some, 1, 0] = length
+    flat[some, 2, 0] = np.einsum("ij,ij->i", a, b) / length
+    flat[some, 2, 1] = np.linalg.norm(np.cross(a, b), axis=1) / length
     return flat
 
 
-def _disc_and_triangle(corners: Floats, radius: Floats) -> Floats:
-    """Areas of the sections of discs around 0 with triangles, (n, 3, 2), whose corners go counterclockwise.
+def _disc_and_triangle(corners: Sequence[tuple[Floats, Floats]], radius: Floats) -> Floats:
+    """Areas of the sections of discs around 0 with triangles, from the x and y of corners that go counterclockwise.
 
     Each edge adds, with its sign, the section of the disc with the triangle of 0 and the edge: sectors where the edge
     is outside, a triangle where it is inside. (An end that is inside keeps its bits: near 0 a
@@ -161,7 +185,7 @@ def _disc_and_triangle(corners: Floats, radius: Floats) -> Floats:
     total = np.zeros(len(radius))
     squared = np.square(radius)
     for i in range(3):
-        (ax, ay), (bx, by) = corners[:, i].T, corners[:, (i + 1) % 3].T
+        (ax, ay), (bx, by) = corners[i], corners[(i + 1) % 3]
         dx, dy = bx - ax, by - ay
         length = dx * dx + dy * dy
         half = -(ax * dx + ay * dy) / length

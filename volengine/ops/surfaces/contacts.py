@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.ops.surfaces.areas import area_below, face_areas
+from volengine.ops.surfaces.areas import area_below
 from volengine.ops.surfaces.project import project
 
 Floats = NDArray[np.float64]
@@ -24,6 +24,8 @@ Mesh = tuple[Floats, NDArray[np.integer]]
 FINE = 0.25
 """Faces with longer edges than this share of the distance are divided."""
 MOST_DIVIDED = 10
+LEVELS = 1001
+"""Distances between which the mean is taken."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,17 @@ def contact(one: Mesh, other: Mesh, radius: float) -> Contact:
     places, inverse = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
     faces = inverse.reshape(-1, 3)
     distance = project(places, *other).distance
-    area = float(area_below(places, faces, distance, [radius])[0])
+    nearest = float(distance.min())
+    limit = radius * (1 + 1e-9)  # what is at the distance itself is within it, however it is rounded
+    if nearest > limit:
+        return Contact(0.0, np.nan, np.nan)
+    levels = np.linspace(nearest, limit, LEVELS)
+    below = area_below(places, faces, distance, levels)
+    area = float(below[-1])
     if not area:
         return Contact(0.0, np.nan, np.nan)
-    inside = distance[faces].max(axis=1) <= radius
-    weight = face_areas(places, faces)[inside]
-    mean = float(np.average(distance[faces[inside]].mean(axis=1), weights=weight)) if weight.sum() > 0 else np.nan
-    return Contact(area, float(distance.min()), mean)
+    # by parts: the integral of the distance is radius * area - that of the area below each distance
+    return Contact(area, nearest, limit - float(np.trapezoid(below, levels)) / area)
 
 
 def _near(one: Mesh, other: Mesh, radius: float) -> Floats:

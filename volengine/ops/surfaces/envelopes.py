@@ -74,9 +74,9 @@ class Pool:
     size: int
     area: float
     areas: Floats
-    first: Int64
-    second: Int64
-    ring: Int64
+    first: NDArray[np.integer]
+    second: NDArray[np.integer]
+    ring: NDArray[np.integer]
 
     @property
     def rings(self) -> int:

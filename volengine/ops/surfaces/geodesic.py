@@ -92,15 +92,15 @@ class Geodesics:
     def __init__(self, vertices: ArrayLike, faces: ArrayLike, method: Method = "exact", name: str = "The surface"):
         self.vertices = np.asarray(vertices, np.float64).reshape(-1, 3)
         self.faces = np.asarray(faces, np.int64).reshape(-1, 3)
-        self.method = method
+        self.method, self.name = method, name
         self._proper = proper(self.faces)
         check_edges(self.faces[self._proper], name)
-        try:
-            import pygeodesic.geodesic
-        except ImportError as error:
-            raise require("pygeodesic", "surfaces", "The geodesic distance") from error
-        self._exact = pygeodesic.geodesic.PyGeodesicAlgorithmExact
+        self._exact = _exact()
         self._near = NEAR_EDGES * self.mean_edge if method == "heat" else 0.0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process needs to make the same: solvers stay here."""
+        return Geodesics, (self.vertices, self.faces, self.method, self.name)
 
     @cached_property
     def edges(self) -> Int64:
@@ -209,16 +209,32 @@ class Geodesics:
             order = np.argsort(both)
             return Field(both[order], np.concatenate([more.distance, np.zeros(len(alone))])[order], more.faces)
         at = np.searchsorted(used, source)
+        distance = self._distances(used, corners, at, margin)
+        distance[at] = 0.0
+        distance = np.where(distance <= margin, distance, np.inf)
+        kept = np.isfinite(distance)
+        return Field(used[kept], distance[kept], faces[kept[corners].all(axis=1)])
+
+    def _distances(self, used: Int64, corners: Int64, at: Int64, margin: float) -> Floats:
+        """Distances of the vertices of some faces, right up to a margin, from those at ``at``.
+
+        The library stops at the margin, which saves a quarter. Should it fail on a vertex that it has not reached (see
+        :class:`_Numpy`), it is asked without a margin.
+        """
+        algorithm = self._exact(self.vertices[used], corners.astype(np.int32))
+        sources = at.astype(np.int32)
+        try:
+            limit = () if np.isinf(margin) else (margin * (1 + 1e-9),)
+            return np.asarray(algorithm.geodesicDistances(sources, None, *limit)[0], np.float64)
+        except OverflowError:
+            pass
         joined = _reached(corners, at)
         inner, own = (np.arange(len(used)), corners) if joined.all() else _own(corners[joined])
         algorithm = self._exact(self.vertices[used[inner]], own.astype(np.int32))
         start = np.searchsorted(inner, at).astype(np.int32)
         distance = np.full(len(used), np.inf)
         distance[inner] = _asked(algorithm, start, np.arange(len(inner), dtype=np.int32))
-        distance[at] = 0.0
-        distance = np.where(distance <= margin, distance, np.inf)
-        kept = np.isfinite(distance)
-        return Field(used[kept], distance[kept], faces[kept[corners].all(axis=1)])
+        return distance
 
     def _window(self, source: Int64, margin: float) -> Int64:
         """Numbers of the faces with a corner in the ball of this radius around a source, rising."""
@@ -250,6 +266,34 @@ class Geodesics:
         kept = found <= reach + self.longest_edge * (1 + 1e-9)
         faces = self._proper[kept[self.faces[self._proper]].all(axis=1)]
         return Field(np.flatnonzero(kept), found[kept], faces)
+
+
+class _Numpy:
+    """numpy for the library: its array of the nearest sources holds any number that it may put there.
+
+    For a vertex that no way has reached, the library answers with an infinite distance and a source that it never set,
+    any of 32 bits without a sign. It puts that into an array of ``int32``, where numpy refuses half of them. This
+    number is never used here; with ``int64`` it does no harm.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
+        """An array of zeros, with 64 bits for whole numbers."""
+        return np.zeros(shape, np.int64 if dtype is np.int32 else dtype)
+
+
+def _exact() -> Any:
+    """The library's class."""
+    try:
+        import pygeodesic.geodesic as library
+    except ImportError as error:
+        raise require("pygeodesic", "surfaces", "The geodesic distance") from error
+    if not isinstance(library.numpy, _Numpy):
+        library.numpy = _Numpy()
+    return library.PyGeodesicAlgorithmExact
 
 
 def proper(faces: Int64) -> Int64:

@@ -6,9 +6,10 @@ the ball of a point has no room and is dropped, in any other a random point is t
 triangle is left, so that no further point fits anywhere on the faces (D. Cline, S. Jeschke, K. White, A. Razdan,
 P. Wonka, "Dart throwing on surfaces", Computer Graphics Forum 28 (2009) 1217).
 
-*On the surface* (:func:`poisson_disc_geodesic`): distances along the surface, between the corners of a subdivision with
-edges of at most an eighth of the distance. Every corner is nearer than the distance to a point, so any place is nearer
-than 1.08 times the distance.
+*On the surface* (:func:`poisson_disc_geodesic`): distances along the surface, exact, between the corners of a
+subdivision with edges of at most an eighth of the distance. Then the gaps between corners: faces on which there may be
+room are divided, and a new corner that has room becomes a point, until no face has room but those with edges of less
+than 1/512 of the distance. So any place is nearer than 1.002 times the distance.
 
 The random numbers are those of the generator that is given; nothing depends on threads.
 
@@ -30,7 +31,7 @@ from volengine.core.surface import Surface
 from volengine.ops.suppress import suppress
 from volengine.ops.surfaces.geodesic import Geodesics
 from volengine.ops.surfaces.points import SurfacePoints, normals_of, on_faces
-from volengine.ops.surfaces.subdivision import subdivided
+from volengine.ops.surfaces.subdivision import quartered, subdivided
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,7 +42,11 @@ SMALLEST = 1e-6
 """Triangles of gaps are divided down to this share of the distance."""
 GEODESIC_EDGE = 1 / 8
 """Longest edge of the subdivision for geodesic distances, as a share of the distance."""
+SMALLEST_GEODESIC = 1 / 512
+"""Faces with shorter edges are not looked at for further gaps: no place is farther than 1 + this times the distance."""
 MOST_POINTS = 5_000_000
+BORDER_PARTS = 5
+"""Points on borders, from which an excluded edge is measured, are at most its width divided by this apart."""
 
 
 def poisson_disc(
@@ -188,21 +193,65 @@ def poisson_disc_geodesic(
 
     Returns
     -------
-    The points, corners of the subdivision, in the order in which they were drawn. Every corner that is allowed is
-    nearer than ``spacing`` to one of them.
+    The points in the order in which they were drawn; ``face`` and ``weights`` are those of the subdivision. Every place
+    that is allowed is nearer than 1.002 ``spacing`` to one of them.
     """
     _check(surface, spacing)
     carried = surface.with_columns() if allowance is None else surface.with_columns(_allowance=allowance)
     fine = subdivided(carried, spacing * GEODESIC_EDGE)
-    at, geodesics = np.unique(fine.faces), Geodesics(fine.vertices, fine.faces, name=fine.name)
-    open_ = np.zeros(len(fine.vertices), bool)
-    open_[at] = True if allowance is None else fine.columns["_allowance"][at] >= 0
-    chosen = []
-    for vertex in rng.permutation(len(fine.vertices)).tolist():
+    chosen: list[int] = []
+    while True:
+        geodesics = Geodesics(fine.vertices, fine.faces, name=fine.name)
+        far = geodesics.from_vertices(chosen, spacing).at(np.arange(len(fine.vertices))) if chosen else None
+        far = _fill_corners(fine, geodesics, spacing, rng, chosen, far)
+        gaps = _faces_with_room(fine, far, spacing)
+        if not len(gaps):
+            return at_vertices(fine, np.array(chosen, np.int64))
+        fine = quartered(fine, gaps)
+
+
+def _allowed(fine: Surface) -> NDArray[np.bool_]:
+    """Vertices at which points may lie."""
+    found = np.zeros(len(fine.vertices), bool)
+    used = np.unique(fine.faces)
+    found[used] = fine.columns["_allowance"][used] >= 0 if "_allowance" in fine.columns else True
+    return found
+
+
+def _fill_corners(
+    fine: Surface,
+    geodesics: Geodesics,
+    spacing: float,
+    rng: np.random.Generator,
+    chosen: list[int],
+    far: Floats | None,
+) -> Floats:
+    """Choose further corners, in random order, until none has room; return the distance of each to the nearest one."""
+    if far is None:
+        far = np.full(len(fine.vertices), np.inf)
+    open_ = _allowed(fine) & (far >= spacing * (1 - 1e-9))
+    rows = np.flatnonzero(open_)
+    for vertex in rng.permutation(rows).tolist():
         if open_[vertex]:
             chosen.append(vertex)
-            open_[geodesics.near(vertex, spacing)[0]] = False
-    return at_vertices(fine, np.array(chosen, np.int64))
+            near, distance = geodesics.near(vertex, spacing)
+            open_[near] = False
+            far[near] = np.minimum(far[near], distance)
+    return far
+
+
+def _faces_with_room(fine: Surface, far: Floats, spacing: float) -> Ints:
+    """Faces on which a place may be as far as the distance from all points: none is farther than a corner and an edge.
+
+    At a corner that is at the distance itself, however it is rounded, there is no room.
+    """
+    at = fine.vertices[fine.faces]
+    edges = np.linalg.norm(at - at[:, [1, 2, 0]], axis=2)  # 01, 12, 20
+    reach = np.minimum(far, spacing)[fine.faces] + np.maximum(edges, edges[:, [2, 0, 1]])
+    room = (reach.min(axis=1) >= spacing) & (edges.max(axis=1) > SMALLEST_GEODESIC * spacing)
+    if "_allowance" in fine.columns:
+        room &= (fine.columns["_allowance"][fine.faces] >= 0).any(axis=1)
+    return np.flatnonzero(room)
 
 
 def at_vertices(surface: Surface, chosen: Ints) -> SurfacePoints:

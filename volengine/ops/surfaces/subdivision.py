@@ -35,16 +35,10 @@ def subdivided(surface: Surface, edge: float) -> Surface:
     """
     if not edge > 0:
         raise InputError(f"{surface.name}: the longest edge must be positive, not {edge} angstrom.")
-    parts = [np.array(surface.vertices)]
-    if surface.normals is not None:
-        parts.append(np.array(surface.normals))
-    parts += [np.asarray(column, np.float64)[:, None] for column in surface.columns.values()]
-    table, faces = np.concatenate(parts, axis=1), surface.faces.astype(np.int64)
+    table, faces = _table(surface), surface.faces.astype(np.int64)
     while True:
-        sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2)
-        ends, which = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
-        length = np.linalg.norm(table[ends[:, 0], :3] - table[ends[:, 1], :3], axis=1)
-        split = length > edge
+        ends, which = _edges(faces)
+        split = np.linalg.norm(table[ends[:, 0], :3] - table[ends[:, 1], :3], axis=1) > edge
         if not split.any():
             break
         if len(table) + split.sum() > MOST_VERTICES:
@@ -52,10 +46,54 @@ def subdivided(surface: Surface, edge: float) -> Surface:
                 f"{surface.name}: edges of at most {edge:g} angstrom need more than {MOST_VERTICES} vertices; allow "
                 "longer edges, or cut the surface."
             )
-        middle = np.where(split, len(table) + np.cumsum(split) - 1, -1)
-        table = np.concatenate([table, 0.5 * (table[ends[split, 0]] + table[ends[split, 1]])])
-        faces = _divided(faces, middle[which.reshape(-1, 3)], table)
+        table, faces = _halved(table, faces, ends, which, split)
     return _surface(surface, table, faces)
+
+
+def quartered(surface: Surface, rows: NDArray[np.int64]) -> Surface:
+    """The same surface with some faces, by their numbers, divided into four, and those beside them into two or three.
+
+    Raises
+    ------
+    InputError
+        There would be more than five million vertices.
+    """
+    table, faces = _table(surface), surface.faces.astype(np.int64)
+    ends, which = _edges(faces)
+    split = np.zeros(len(ends), bool)
+    split[which[rows]] = True
+    if len(table) + split.sum() > MOST_VERTICES:
+        raise InputError(f"{surface.name}: it would have more than {MOST_VERTICES} vertices; cut the surface.")
+    return _surface(surface, *_halved(table, faces, ends, which, split))
+
+
+def _table(surface: Surface) -> NDArray[np.float64]:
+    """A row for each vertex: its place, normal and columns."""
+    parts = [np.array(surface.vertices)]
+    if surface.normals is not None:
+        parts.append(np.array(surface.normals))
+    parts += [np.asarray(column, np.float64)[:, None] for column in surface.columns.values()]
+    return np.concatenate(parts, axis=1)
+
+
+def _edges(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The ends of each edge, and the edges 0-1, 1-2, 2-0 of each face."""
+    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2)
+    ends, which = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
+    return ends, which.reshape(-1, 3)
+
+
+def _halved(
+    table: NDArray[np.float64],
+    faces: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    which: NDArray[np.int64],
+    split: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The table and the faces when some edges have got a vertex in their middle."""
+    middle = np.where(split, len(table) + np.cumsum(split) - 1, -1)
+    table = np.concatenate([table, 0.5 * (table[ends[split, 0]] + table[ends[split, 1]])])
+    return table, _divided(faces, middle[which], table)
 
 
 def _divided(faces: NDArray[np.int64], middle: NDArray[np.int64], table: NDArray[Any]) -> NDArray[np.int64]:

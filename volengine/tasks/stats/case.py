@@ -12,6 +12,7 @@ import numpy as np
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.volume import Volume
+from volengine.engine.options import RunOptions
 from volengine.io.identity import How
 from volengine.tasks.common.grids import grids_of
 from volengine.tasks.common.layout import feature_named, file_name, join_url
@@ -171,8 +172,10 @@ class StatsCase:
         """Whether all volumes are counted. If several parts share a run, only the last one finds them complete."""
         return all(one.counted for one in self.volumes().values())
 
-    def finish(self) -> Stats:
+    def finish(self, options: RunOptions | None = None) -> Stats:
         """Join the counts of all sources, and write the tables and plots.
+
+        With surfaces, ``options`` says how many workers share what is measured on them, and whether progress is shown.
 
         Raises
         ------
@@ -189,7 +192,7 @@ class StatsCase:
         kept = {name: value for name, value in recipe.to_json().items() if name != "roi" or value}
         facts: dict[str, Any] = {"recipe": kept, "tomograms": [c.name for c in counted]}
         notes = [*self.sources.notes, *(self.truth.notes if self.truth is not None else ())]
-        surfaced = self._surfaces(counted)
+        surfaced = self._surfaces(counted, options or RunOptions())
         if surfaced is not None:
             tables |= surfaced.tables
             notes += surfaced.notes
@@ -208,7 +211,7 @@ class StatsCase:
             write_surface_files(self.out, surfaced, self.surface_recipe, recipe)
         return result
 
-    def _surfaces(self, counted: Sequence[Counted]) -> SurfaceStats | None:
+    def _surfaces(self, counted: Sequence[Counted], options: RunOptions) -> SurfaceStats | None:
         """The objects on their surfaces, if any are given."""
         if not self.surfaces:
             return None
@@ -217,7 +220,9 @@ class StatsCase:
         boxes = dict(reversed(self.sources.boxes))  # the first source of a tomogram
         grids = {c.name: Grid(c.tomogram.extent_nm, boxes[c.name]) for c in counted}
         grouped = self.groups is not None
-        return measure_surfaces(counted, self.surfaces, grids, self.recipe, self.surface_recipe, grouped=grouped)
+        return measure_surfaces(
+            counted, self.surfaces, grids, self.recipe, self.surface_recipe, grouped=grouped, options=options
+        )
 
 
 def _surface_paths(surfaces: PathsLike) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.engine.options import RunOptions
 from volengine.io.surfaces import SurfaceSet
 from volengine.ops.surfaces.concentration import levels_of
 from volengine.ops.surfaces.contacts import contact
@@ -51,6 +52,7 @@ def measure_surfaces(
     surface_recipe: SurfaceStatsRecipe,
     *,
     grouped: bool,
+    options: RunOptions,
 ) -> SurfaceStats:
     """Measure the particles of tomograms on their surfaces.
 
@@ -66,6 +68,8 @@ def measure_surfaces(
         Cluster radius and origins; and what is measured on surfaces.
     grouped
         Whether pooled rows are wanted for groups, too.
+    options
+        ``workers`` and ``progress``.
 
     Raises
     ------
@@ -82,7 +86,8 @@ def measure_surfaces(
     found = match_sets(find_sets(paths), {c.name: grids[c.name] for c in counted}, any_origin=recipe.any_origin)
     limits = Limits(recipe.eps_nm, recipe.min_points, _levels(found.sets, surface_recipe))
     tomograms = [
-        _on_surfaces(c, list(_prepared(found.sets[c.name], surface_recipe)), surface_recipe, limits) for c in counted
+        _on_surfaces(c, list(_prepared(found.sets[c.name], surface_recipe)), surface_recipe, limits, options)
+        for c in counted
     ]
     notes = [*found.notes, *_far_notes(tomograms, surface_recipe)]
     tables = surface_tables(tomograms, surface_recipe, grouped=grouped)
@@ -116,7 +121,7 @@ def _levels(sets: Mapping[str, Sequence[tuple[str, SurfaceSet]]], recipe: Surfac
 
 
 def _on_surfaces(
-    c: Counted, surfaces: Sequence[Prepared], recipe: SurfaceStatsRecipe, limits: Limits
+    c: Counted, surfaces: Sequence[Prepared], recipe: SurfaceStatsRecipe, limits: Limits, options: RunOptions
 ) -> SurfacedTomogram:
     counts = [len(s.faces) for s in surfaces]
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -136,7 +141,7 @@ def _on_surfaces(
             _of(one.objects, at, state[name], whose[name] == k, int(starts[k]), s) for k, s in enumerate(surfaces)
         ]
     measured = [
-        Measurer(s, {name: parts[name][k] for name in parts}, recipe, limits, c.name).measure()
+        Measurer(s, {name: parts[name][k] for name in parts}, recipe, limits, c.name, options).measure()
         for k, s in enumerate(surfaces)
     ]
     contacts = _contacts(measured, recipe)

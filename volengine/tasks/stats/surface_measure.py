@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.core.units import format_bytes
+from volengine.engine.options import RunOptions
 from volengine.ops.stats_points import Clusters
-from volengine.ops.surfaces.areas import area_below, area_within
+from volengine.ops.surfaces.areas import area_below
 from volengine.ops.surfaces.concentration import areas_in, counts_in
 from volengine.ops.surfaces.cover import Cover
 from volengine.ops.surfaces.envelopes import (
@@ -26,16 +28,21 @@ from volengine.ops.surfaces.envelopes import (
     simulated_across,
     simulated_within,
 )
-from volengine.ops.surfaces.geodesic import Field, Geodesics
+from volengine.ops.surfaces.geodesic import Geodesics
 from volengine.ops.surfaces.insert import insert_points
 from volengine.ops.surfaces.nearest import Neighbours, clusters_of, nearest_of
-from volengine.ops.surfaces.ripley import RipleySums, observed, ring_areas, rings
-from volengine.tasks.stats.surface_mesh import Prepared
+from volengine.ops.surfaces.ripley import RipleySums, observed, ring_areas
+from volengine.tasks.stats.surface_fields import Scene, all_seen, all_seen_from_pool
+from volengine.tasks.stats.surface_mesh import Prepared, simplified
+from volengine.tasks.stats.surface_pairs import PER_PAIR, PER_SIMULATED, Pairs
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Pair = tuple[str, str]
+
+EDGES_TO_LAST = 12
+"""Simulated particles of one class lie on a surface that is simplified to so many edges within the last radius."""
 
 MOST_POINTS = 50_000
 """Particles and simulated ones on one surface; more are refused."""
@@ -135,6 +142,8 @@ class Measurer:
         What is measured.
     tomogram
         Its name, of which with the surface's the random numbers are made: they depend on nothing else.
+    options
+        ``workers`` and ``progress``.
     """
 
     def __init__(
@@ -144,10 +153,12 @@ class Measurer:
         recipe: SurfaceStatsRecipe,
         limits: Limits,
         tomogram: str,
+        options: RunOptions,
     ):
         self.surface, self.points, self.recipe, self.limits = surface, points, recipe, limits
         key = zlib.crc32(f"{tomogram}\n{surface.set}\n{surface.number}".encode())
         self.seed = (recipe.seed, key)
+        self.options, self.label = options, f"{tomogram}, {surface.set} {surface.number}"
         self.names = list(points)
         self.radii = recipe.radii if recipe.ripley_nm else np.zeros(0)
         counts = [len(one) for one in points.values()]
@@ -156,30 +167,50 @@ class Measurer:
         self.kept = np.concatenate([np.zeros(0, bool), *(one.kept for one in points.values())])
         self.inside = {name: rows[self.kept[rows]] for name, rows in self.rows.items()}
         self.total = int(ends[-1])
+        self.group = np.repeat(np.arange(len(counts)), counts)
         self._insert()
 
     def _insert(self) -> None:
-        """Make vertices of the particles, and of the pool of random points."""
+        """Make vertices of the particles and, where there are several classes, of the pool of random points."""
         mesh, recipe = self.surface, self.recipe
         most = max((len(rows) for rows in self.inside.values()), default=0)
         simulated = recipe.simulations and recipe.ripley_nm and most and mesh.kept_area > 0
-        pool = max(POOL * most, LEAST_POOL) if simulated else 0
+        pool = self.pool_size = max(POOL * most, LEAST_POOL) if simulated else 0
         if self.total + pool > MOST_POINTS:
             raise InputError(
                 f"{mesh.name} has {self.total} particles and needs {pool} random points for --simulations; at most "
                 f"{MOST_POINTS} are measured together. Choose --classes, or --simulations 0."
             )
+        tables = 8 * len(self.radii) * (self.total + pool * (1 + len(self.names)))
+        if tables > self.options.limit_bytes() / 2:
+            raise InputError(
+                f"{self.label}: {len(self.radii)} rings around {self.total} particles and {pool} simulated ones take "
+                f"{format_bytes(tables)} of memory, more than half of --memory-limit. Choose a larger --bin-nm."
+            )
         face = [one.face for one in self.points.values()]
         weights = [one.weights for one in self.points.values()]
-        if pool:
-            chosen = np.flatnonzero(mesh.kept)
-            where, weight = random_points(mesh.vertices, mesh.faces[chosen], pool, (*self.seed, 1))
-            face, weights = [*face, chosen[where]], [*weights, weight]
+        if pool and sum(len(rows) > 0 for rows in self.inside.values()) > 1:
+            chosen, weight = _at_random(mesh, pool, (*self.seed, 1))
+            face, weights = [*face, chosen], [*weights, weight]
         every = np.concatenate([np.zeros(0, np.int64), *face])
         fine = insert_points(mesh.vertices, mesh.faces, every, np.concatenate([np.zeros((0, 3)), *weights]))
-        self.geodesics = Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name)
-        self.vertex, self.pool = fine.vertex[: self.total], fine.vertex[self.total :]
-        self.counts = mesh.kept[fine.parent]
+        wide = dict.fromkeys(recipe.by_class, recipe.ripley_nm)
+        within = [
+            np.maximum(np.where(one.kept, recipe.occupancy_nm, 0.0), wide.get(name, 0.0))
+            for name, one in self.points.items()
+        ]
+        self.scene = Scene(
+            geodesics=Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name),
+            counts=mesh.kept[fine.parent],
+            vertex=fine.vertex[: self.total],
+            group=self.group,
+            pool=fine.vertex[self.total :],
+            radii=self.radii,
+            reach=max(self.limits.eps_nm, recipe.ripley_nm, recipe.occupancy_nm),
+            neighbours=recipe.neighbours,
+            paired=self.kept,
+            kept_within=np.concatenate([np.zeros(0), *within]),
+        )
 
     def measure(self) -> Measured:
         """Measure everything."""
@@ -189,61 +220,39 @@ class Measurer:
             return found
         self._from_points(found)
         self._from_pool(found)
-        for name in self.recipe.by_class:
-            found.by_class[name] = self._by_class(name)
         return found
 
     # -- one field for each particle -------------------------------------------------------------------------
 
     def _from_points(self, found: Measured) -> None:
-        """Pairs of particles, areas of rings, and particles around random points."""
-        pairs: list[tuple[Int64, Int64, Floats]] = []
+        """Pairs of particles, areas of rings, what is near particles, and particles around random points."""
+        limit, within = self.options.limit_bytes(), f"particles within {self.scene.reach:g} nm"
+        pairs = Pairs(PER_PAIR, limit, f"{self.label}: {within}")
         areas = np.zeros((self.total, len(self.radii)))
-        self.near = {name: np.zeros((len(self.pool), len(self.radii))) for name in self.names}
-        whose = np.concatenate([np.full(len(rows), k) for k, rows in enumerate(self.rows.values())])
-        width = self.recipe.occupancy_nm
+        self.near = {name: np.zeros((len(self.scene.pool), len(self.radii))) for name in self.names}
+        width, wide = self.recipe.occupancy_nm, self.recipe.by_class
         covers = {name: self._cover(width, width / 2) for name in self.names if width and len(self.inside[name])}
-        for row in np.flatnonzero(self.kept).tolist():
-            reach = max(self.limits.eps_nm, self.recipe.ripley_nm, width, self._reach_of_neighbours(row))
-            seen = self.geodesics.from_vertices([int(self.vertex[row])], reach)
-            far = seen.at(self.vertex)
-            to = np.flatnonzero(far <= reach)
-            to = to[to != row]
-            pairs.append((np.full(len(to), row), to, far[to]))
-            if len(self.radii):
-                areas[row] = ring_areas(self._within(seen, self.radii))
-                self._count_pool(self.near[self.names[whose[row]]], seen)
-            if width:
-                covers[self.names[whose[row]]].add(seen.faces, self._full(seen))
-        of, to, far = (np.concatenate([np.zeros(0, np.int64), *(p[i] for p in pairs)]) for i in range(3))
-        self.pairs, self.areas = (of.astype(np.int64), to.astype(np.int64), far.astype(np.float64)), areas
+        classes = {name: self._cover(self.recipe.ripley_nm, self.recipe.bin_nm) for name in wide}
+        to_class = {name: np.full(self.total, np.inf) for name in wide}
+        for seen in all_seen(self.scene, self.options, self.label):
+            name = self.names[self.group[seen.row]]
+            far = self.scene.full(seen.near.vertices, seen.near.distance)
+            if self.kept[seen.row]:
+                pairs.add(seen.row, seen.to, seen.far)
+                if len(self.radii):
+                    areas[seen.row] = seen.areas
+                    self.near[name][seen.pool, seen.ring] += 1
+                if width:
+                    covers[name].add(seen.near.faces, far)
+            if name in classes:
+                classes[name].add(seen.near.faces, far)
+                near = to_class[name]
+                near[seen.to] = np.minimum(near[seen.to], seen.far)
+                near[seen.row] = 0.0
+        self.pairs, self.areas = pairs.joined(np.float64), areas
         found.occupied = {name: float(cover.areas([width])[0]) for name, cover in covers.items()}
+        found.by_class = {name: self._by_class(name, cover, to_class[name]) for name, cover in classes.items()}
         self._summarise(found)
-
-    def _count_pool(self, near: Floats, seen: Field) -> None:
-        ring = rings(seen.at(self.pool), self.radii)
-        inside = np.flatnonzero(ring < len(self.radii))
-        near[inside, ring[inside]] += 1
-
-    def _reach_of_neighbours(self, row: int) -> float:
-        """A distance within which the neighbours of a particle lie: along edges, never too small."""
-        graph = self.geodesics
-        part = graph.components[self.vertex]
-        needs = {
-            name: min(self.recipe.neighbours, len(others))
-            for name, rows in self.rows.items()
-            if len(others := rows[(part[rows] == part[row]) & (rows != row)])
-        }
-        if not needs:
-            return 0.0
-        reach = 4 * self.geodesics.mean_edge
-        while True:
-            bound = graph.bounds(int(self.vertex[row]), reach)[self.vertex]
-            bound[row] = np.inf
-            reached = [np.sort(bound[self.rows[name]])[need - 1] for name, need in needs.items()]
-            if np.isfinite(reached).all():
-                return float(max(reached)) * (1 + 1e-9)
-            reach *= 2
 
     def _summarise(self, found: Measured) -> None:
         of, to, far = self.pairs
@@ -283,15 +292,14 @@ class Measurer:
     # -- simulations -----------------------------------------------------------------------------------------
 
     def _from_pool(self, found: Measured) -> None:
-        if not len(self.pool):
+        if not self.pool_size:
             return
         simulations = self.recipe.simulations
-        pool = self._pool
         for i, a in enumerate(self.names):
             for j, b in enumerate(self.names):
                 count, seed = len(self.inside[b]), (*self.seed, 2, i, j)
                 if a == b and count > 1:
-                    found.simulated[a, b] = simulated_within(pool, count, simulations, seed)
+                    found.simulated[a, b] = simulated_within(self._pool, count, simulations, seed)
                 elif a == b or not count or not len(self.inside[a]):
                     nothing = np.zeros((simulations, len(self.radii)))
                     found.simulated[a, b] = RipleySums(nothing, nothing)
@@ -302,43 +310,39 @@ class Measurer:
     @cached_property
     def _pool(self) -> Pool:
         """The pairs of the random points, and the rings around them."""
-        size, radii = len(self.pool), self.radii
-        areas = np.zeros((size, len(radii)))
-        parts: list[tuple[Int64, Int64, Int64]] = []
-        for k, vertex in enumerate(self.pool.tolist()):
-            seen = self.geodesics.from_vertices([vertex], self.recipe.ripley_nm)
-            areas[k] = ring_areas(self._within(seen, radii))
-            ring = rings(seen.at(self.pool[k + 1 :]), radii)
-            near = np.flatnonzero(ring < len(radii))
-            parts.append((np.full(len(near), k), near + k + 1, ring[near]))
-        first, second, ring = (np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(3))
-        return Pool(size, self.surface.kept_area, areas, first, second, ring)
+        size, recipe = self.pool_size, self.recipe
+        mesh = simplified(self.surface, recipe.edge_exclusion_nm, float(self.radii[-1]) / EDGES_TO_LAST)
+        face, weights = _at_random(mesh, size, (*self.seed, 1))
+        fine = insert_points(mesh.vertices, mesh.faces, face, weights)
+        scene = Scene(
+            geodesics=Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name),
+            counts=mesh.kept[fine.parent],
+            vertex=np.zeros(0, np.int64),
+            group=np.zeros(0, np.int64),
+            pool=fine.vertex,
+            radii=self.radii,
+            reach=0.0,
+            neighbours=0,
+            paired=np.zeros(0, bool),
+            kept_within=np.zeros(0),
+        )
+        areas = np.zeros((size, len(self.radii)))
+        within = f"simulated particles within {self.radii[-1]:g} nm"
+        pairs = Pairs(PER_SIMULATED, self.options.limit_bytes(), f"{self.label}: {within}")
+        for seen in all_seen_from_pool(scene, self.options, self.label):
+            areas[seen.row] = seen.areas
+            pairs.add(seen.row, seen.pool, seen.ring.astype(np.int16))
+        return Pool(size, mesh.kept_area, areas, *pairs.joined(np.int16))
 
     # -- areas -----------------------------------------------------------------------------------------------
 
-    def _full(self, seen: Field) -> Floats:
-        """The distances of a field for all vertices."""
-        full = np.full(len(self.geodesics.vertices), np.inf)
-        full[seen.vertices] = seen.distance
-        return full
-
-    def _within(self, seen: Field, radii: Floats) -> Floats:
-        """Areas that count within distances of a field's one source."""
-        faces = seen.faces[self.counts[seen.faces]]
-        return area_within(self.geodesics.vertices, self.geodesics.faces[faces], self._full(seen), radii)
-
     def _cover(self, reach: float, width: float) -> Cover:
-        return Cover(self.geodesics.vertices, self.geodesics.faces, self.counts, reach, width)
+        graph = self.scene.geodesics
+        return Cover(graph.vertices, graph.faces, self.scene.counts, reach, width)
 
-    def _by_class(self, name: str) -> Binned:
+    def _by_class(self, name: str, cover: Cover, far: Floats) -> Binned:
         """Areas and particles by the distance to the nearest particle of a class, whether that counts or not."""
-        levels, rows = np.concatenate([[0.0], self.radii]), self.rows[name]
-        cover = self._cover(self.recipe.ripley_nm, self.recipe.bin_nm)
-        far = np.full(self.total, np.inf)
-        for vertex in self.vertex[rows].tolist():
-            seen = self.geodesics.from_vertices([vertex], self.recipe.ripley_nm)
-            cover.add(seen.faces, self._full(seen))
-            far = np.minimum(far, seen.at(self.vertex))
+        levels = np.concatenate([[0.0], self.radii])
         areas = ring_areas(cover.areas(self.radii))
         counts = {other: counts_in(far[inside], levels) for other, inside in self.inside.items() if other != name}
         return Binned(levels, areas, counts)
@@ -354,3 +358,10 @@ class Measurer:
                 at = np.einsum("ni,ni->n", one.weights, values[mesh.faces[one.face]])
                 counts[name] = counts_in(np.clip(at[one.kept], levels[0], levels[-1]), levels)
             found.by_column[column] = Binned(levels, areas, counts)
+
+
+def _at_random(mesh: Prepared, count: int, seed: tuple[int, ...]) -> tuple[Int64, Floats]:
+    """Random points on the faces that count: numbers of faces, and barycentric weights."""
+    chosen = np.flatnonzero(mesh.kept)
+    where, weights = random_points(mesh.vertices, mesh.faces[chosen], count, seed)
+    return chosen[where], weights

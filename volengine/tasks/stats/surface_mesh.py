@@ -14,8 +14,9 @@ from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.ops.surfaces.areas import face_areas
 from volengine.ops.surfaces.border import from_border
+from volengine.ops.surfaces.decimate import decimated
 from volengine.ops.surfaces.geodesic import check_edges
-from volengine.ops.surfaces.insert import cut_at
+from volengine.ops.surfaces.insert import Refined, cut_at
 from volengine.ops.surfaces.normals import vertex_normals
 from volengine.ops.surfaces.sheets import apart, joined
 
@@ -24,6 +25,9 @@ Int64 = NDArray[np.int64]
 
 BORDER_PARTS = 5
 """Points on borders, from which distances are measured, are at most the edge's width divided by this apart."""
+
+LEAST_VERTICES, SAME = 1000, 0.01
+"""Vertices that a simplified surface keeps at least, and the share by which its areas may differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,16 +99,67 @@ def prepare(surface: Surface, set_name: str, edge_nm: float, columns: tuple[str,
     border = Surface(vertices, faces.astype(np.int32)).borders
     kept = np.ones(len(faces), bool)
     if edge_nm and len(border):
-        # no farther apart than a fifth of the width: so distances are too large by at most 0.5 % of it
-        level = from_border(vertices, faces, reach=edge_nm, apart=edge_nm / BORDER_PARTS, name=name)
-        cut = cut_at(vertices, faces, level, edge_nm)
-        level = cut.carried(np.where(np.isfinite(level), level, np.finfo(float).max))
-        kept = np.minimum(level[cut.faces], 2 * edge_nm).mean(axis=1) >= edge_nm
+        cut, kept = _cut(vertices, faces, edge_nm, name)
         vertices, faces = cut.vertices, cut.faces
         carried = {key: cut.carried(column) for key, column in carried.items()}
     areas = face_areas(vertices, faces)
     total, counted = float(areas.sum()), float(areas[kept].sum())
     return Prepared(set_name, surface.number, vertices, faces, kept, carried, not len(border), total, counted)
+
+
+def _cut(vertices: Floats, faces: Int64, edge_nm: float, name: str) -> tuple[Refined, NDArray[np.bool_]]:
+    """A surface with its faces cut at a distance from its border, and the faces that are beyond it."""
+    # no farther apart than a fifth of the width: so distances are too large by at most 0.5 % of it
+    level = from_border(vertices, faces, reach=edge_nm, apart=edge_nm / BORDER_PARTS, name=name)
+    cut = cut_at(vertices, faces, level, edge_nm)
+    level = cut.carried(np.where(np.isfinite(level), level, np.finfo(float).max))
+    kept = np.minimum(level[cut.faces], 2 * edge_nm).mean(axis=1) >= edge_nm
+    return cut, kept
+
+
+def simplified(mesh: Prepared, edge_nm: float, longest_nm: float) -> Prepared:
+    """The same surface with fewer faces, for simulated particles; it itself, if that cannot be had.
+
+    Parameters
+    ----------
+    mesh
+        The surface.
+    edge_nm
+        As for :func:`prepare`: what is near a border is left out of the new surface as of the old one.
+    longest_nm
+        Mean length of an edge that is wanted. Small surfaces keep :data:`LEAST_VERTICES`.
+
+    Notes
+    -----
+    Distances and areas are both those of the new surface, so chance is 1 on it as on the old one. It has the same
+    topology, and an area and a volume that differ by at most :data:`SAME` (:mod:`volengine.ops.surfaces.decimate`).
+    """
+    at = mesh.vertices[mesh.faces]
+    mean = float(np.linalg.norm(at - at[:, [1, 2, 0]], axis=2).mean()) if len(at) else longest_nm
+    wanted = max(int(len(mesh.vertices) * (mean / longest_nm) ** 2), LEAST_VERTICES)
+    if 2 * wanted > len(mesh.vertices):
+        return mesh
+    used, corners = np.unique(mesh.faces, return_inverse=True)
+    made = decimated(mesh.vertices[used], corners.reshape(-1, 3), wanted)
+    if made is None:
+        return mesh
+    vertices, faces = made[0], made[1].astype(np.int64)
+    kept = np.ones(len(faces), bool)
+    if not mesh.kept.all():
+        cut, kept = _cut(vertices, faces, edge_nm, mesh.name)
+        vertices, faces = cut.vertices, cut.faces
+    areas = face_areas(vertices, faces)
+    found = replace(
+        mesh,
+        vertices=vertices,
+        faces=faces,
+        kept=kept,
+        columns={},
+        area=float(areas.sum()),
+        kept_area=float(areas[kept].sum()),
+    )
+    pairs = ((found.area, mesh.area), (found.kept_area, mesh.kept_area))
+    return found if all(abs(new - old) <= SAME * old for new, old in pairs) else mesh
 
 
 def _sheet(surface: Surface, name: str, columns: tuple[str, ...]) -> tuple[Floats, Int64, dict[str, Floats]]:

@@ -113,4 +113,4 @@ def stats(
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         run_jobs(jobs, run_dir, options).check()
-    return case.finish()
+    return case.finish(options)

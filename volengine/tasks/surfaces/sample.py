@@ -61,13 +61,14 @@ def sample_surfaces(
 
 def _sampled(surface: Surface, recipe: SurfacesSampleRecipe) -> Found:
     from volengine.ops.surfaces.border import from_border
-    from volengine.ops.surfaces.sampling import poisson_disc, poisson_disc_geodesic
+    from volengine.ops.surfaces.sampling import BORDER_PARTS, poisson_disc, poisson_disc_geodesic
 
     rng = np.random.default_rng([recipe.seed, surface.number])
     allowance = None
     if recipe.edge_exclusion_nm:
-        away = from_border(surface.vertices, surface.faces, name=surface.name)
-        allowance = np.where(np.isfinite(away), away - recipe.edge_exclusion_nm * NM, 1e30)
+        edge = recipe.edge_exclusion_nm * NM
+        away = from_border(surface.vertices, surface.faces, apart=edge / BORDER_PARTS, name=surface.name)
+        allowance = np.where(np.isfinite(away), away - edge, 1e30)
     draw = poisson_disc if recipe.distance == "space" else poisson_disc_geodesic
     points = draw(surface, recipe.spacing_nm * NM, rng, allowance)
     rot = 360 * rng.random(len(points)) - 180 if recipe.in_plane == "random" else np.zeros(len(points))
