@@ -80,11 +80,15 @@ class Turner:
         Reads the tomogram.
     coarse, fine
         The reference in steps for the search, and in steps for the rotation.
+    exact
+        Whether the reference is what particles look like, so that it says their place also where it says no rotation.
+        Else, of an average, picks without a known rotation stay where they are.
     """
 
     sample: Sampler
     coarse: Reference
     fine: Reference
+    exact: bool = True
 
     def __call__(self, surface: Surface, chosen: NDArray[np.int64], reach: float) -> Turned:
         """Turn the picks at the vertices ``chosen``; ``reach``, angstrom, is how far they may be from the middle."""
@@ -106,6 +110,8 @@ class Turner:
             turn, _ = best_turn(correlations(patches, self.fine.values, self.fine.weights))
             known[rows] = turn_is_known(patches, self.fine.values, self.fine.weights)
             rot[rows] = np.where(known[rows], turn, 0.0)
+        if not self.exact:
+            at, normal = np.where(known[:, None], at, start), np.where(known[:, None], normal, surface.normals[chosen])
         return Turned(at, normal, rot, known)
 
     def _moved(
@@ -197,7 +203,8 @@ def turner_of(recipe: SurfacesPickRecipe, sample: Sampler | None) -> Turner | No
         coarse = template_on(recipe, step, recipe.angle_step_deg)
         fine = template_on(recipe, step, recipe.angle_step_deg / np.ceil(recipe.angle_step_deg / FINE_DEG))
         height = recipe.template_height_nm * NM
-        return Turner(sample, *(Reference(raised(grid, height), *rest) for grid, *rest in (coarse, fine)))
+        first, second = (Reference(raised(grid, height), *rest) for grid, *rest in (coarse, fine))
+        return Turner(sample, first, second)
     if recipe.model is not None:
         from volengine.nets.surface_model import load_turn_average
 
@@ -217,4 +224,4 @@ def raised(grid: Cylinder, height: float) -> Cylinder:
 def average_turner(grid: Cylinder, average: Floats, sample: Sampler) -> Turner:
     """A turner whose reference is an average of particles on the cylinder of a network."""
     reference = Reference(grid, average, grid.volumes())
-    return Turner(sample, reference, reference)
+    return Turner(sample, reference, reference, exact=False)

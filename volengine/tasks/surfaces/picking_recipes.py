@@ -87,7 +87,7 @@ class SurfacesProfileRecipe(Recipe):
     unroll
         How a surface is unrolled. sphere: closed ones by the direction from their middle, in an equal-area projection
         (of a sphere); polar: by geodesic distance and direction from a point in the middle; auto: sphere where it
-        fits, else polar.
+        fits, else the one that distorts areas less.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
