@@ -18,6 +18,7 @@ from volengine.nets.surface_model import (
     KEY,
     SurfaceModelFacts,
     load_surface_model,
+    load_turn_average,
     probabilities,
     save_surface_model,
 )
@@ -55,6 +56,45 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert facts.version
     assert facts.with_(version="") == FACTS
     assert probabilities(loaded, patches(9)).tobytes() == probabilities(network(), patches(9)).tobytes()
+
+
+def test_the_average_of_particles_is_written_and_read(tmp_path: Path) -> None:
+    average = np.random.default_rng(3).normal(size=(3, 2, 36)).astype("f4")
+    facts = FACTS.with_(turn_fold=2, turn_error_deg=4.5)
+    save_surface_model(tmp_path / "a.safetensors", network(), facts, average)
+    loaded, told = load_surface_model(tmp_path / "a.safetensors")
+    assert probabilities(loaded, patches(9)).tobytes() == probabilities(network(), patches(9)).tobytes()
+    found = load_turn_average(tmp_path / "a.safetensors")
+    assert found is not None
+    assert found[0] == told
+    assert (told.turn_fold, told.turn_error_deg) == (2, 4.5)
+    np.testing.assert_array_equal(found[1], average)
+    save_surface_model(tmp_path / "b.safetensors", network(), FACTS)
+    assert load_turn_average(tmp_path / "b.safetensors") is None
+
+
+@pytest.mark.parametrize(
+    ("fold", "average", "message"),
+    [
+        (1, None, "disagree"),
+        (0, np.zeros((3, 2, 36), "f4"), "disagree"),
+        (1, np.zeros((2, 2, 36), "f4"), "average of particles does not fit"),
+        (1, np.zeros((3, 2, 3), "f4"), "average of particles does not fit"),
+        (1, np.full((3, 2, 36), np.nan, "f4"), "average of particles does not fit"),
+        (-1, np.zeros((3, 2, 36), "f4"), "makes no sense"),
+    ],
+    ids=["none", "no fold", "heights", "angles", "no number", "fold"],
+)
+def test_averages_that_cannot_be_are_refused(
+    tmp_path: Path, fold: int, average: np.ndarray | None, message: str
+) -> None:
+    told, state = {**FACTS.to_json(), "turn_fold": fold}, network().state_dict()
+    if average is not None:
+        state["turn_average"] = torch.from_numpy(average)
+    save_file(state, tmp_path / "a.safetensors", {KEY: json.dumps(told)})
+    for load in (load_surface_model, load_turn_average):
+        with pytest.raises(FormatError, match=message):
+            load(tmp_path / "a.safetensors")
 
 
 def test_a_training_repeats_itself_and_learns() -> None:

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.ops.pictures import (
+    CAPTION,
     GREEN,
     ORANGE,
+    captioned,
     enlarge,
     grey,
     label_colours,
@@ -137,6 +139,15 @@ def test_pictures_side_by_side_have_white_between_them():
     assert (row[:, 20:23] == 255).all()
     assert (row[:6, 23:] == 0).all()
     assert (row[6:, 23:] == 255).all()
+
+
+def test_a_caption_is_a_white_strip_with_a_text_above():
+    picture = np.full((9, 60, 3), 7, np.uint8)
+    with_text, without = captioned(picture, "+2 nm"), captioned(picture, "")
+    assert with_text.shape == (9 + CAPTION, 60, 3)
+    np.testing.assert_array_equal(with_text[CAPTION:], picture)
+    assert (without[:CAPTION] == 255).all()
+    assert (with_text[:CAPTION] < 128).sum() > 20
 
 
 def test_png_keeps_every_pixel():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mrcfile
@@ -41,17 +42,28 @@ def directions(number: int, seed: int = 0, least_deg: float = 38.0) -> NDArray:
 
 
 def write_case(
-    folder: Path, name: str = "TS_01", number: int = 12, seed: int = 0, noise: float = 0.0, dark: bool = False
+    folder: Path,
+    name: str = "TS_01",
+    number: int = 12,
+    seed: int = 0,
+    noise: float = 0.0,
+    dark: bool = False,
+    any_turn: bool = False,
+    particle: Callable[[NDArray], NDArray] | None = None,
 ) -> Picks:
-    """Write ``NAME.mrc``, ``NAME.surfaces`` and ``NAME.star``; return the particles."""
+    """Write ``NAME.mrc``, ``NAME.surfaces`` and ``NAME.star``; return the particles.
+
+    Angles about the normal are multiples of 15 degrees, or with ``any_turn`` any; ``particle`` is another density.
+    """
     normal = directions(number, seed)
     euler = normal_to_euler(normal)
-    euler[:, 0] = np.random.default_rng(seed + 1).integers(-11, 12, number) * 15
+    rng = np.random.default_rng(seed + 1)
+    euler[:, 0] = rng.uniform(-180, 180, number) if any_turn else rng.integers(-11, 12, number) * 15
     place = CENTRE + RADIUS * normal
     grid = np.moveaxis(np.indices(SHAPE), 0, -1) * SIZE
     volume = np.zeros(SHAPE)
     for at, matrix in zip(place, euler_to_matrix(euler), strict=True):
-        volume += density((grid - at)[..., ::-1] @ matrix)
+        volume += (particle or density)((grid - at)[..., ::-1] @ matrix)
     volume += noise * np.random.default_rng(seed + 2).normal(size=SHAPE)
     with mrcfile.new(folder / f"{name}.mrc", overwrite=True) as file:
         file.set_data((-volume if dark else volume).astype("f4"))
@@ -66,9 +78,9 @@ def write_case(
     return picks
 
 
-def write_template(path: Path, side: int = 15) -> None:
+def write_template(path: Path, side: int = 15, particle: Callable[[NDArray], NDArray] | None = None) -> None:
     """The particle upright, its middle at the voxel ``side // 2``."""
     grid = (np.moveaxis(np.indices((side,) * 3), 0, -1) - side // 2) * SIZE
     with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(density(grid[..., ::-1]).astype("f4"))
+        file.set_data((particle or density)(grid[..., ::-1]).astype("f4"))
         file.voxel_size = SIZE

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from volengine.nets.architectures.surface_rings import SurfaceRings
 
 KEY = "volengine surface model"
+AVERAGE = "turn_average"
+"""Name of the tensor with the average of particles."""
 BATCH = 512
 """Patches that are computed at a time; always as many, because libraries use other sums for other sizes."""
 MOST = 4096
@@ -48,6 +50,10 @@ class SurfaceModelFacts(Recipe):
         Height of the particles' middle above the surface, angstrom.
     threshold
         Probability from which on a vertex counts.
+    turn_fold
+        Symmetry of the average of the training's particles about the normal; 0: it says no angle, and there is none.
+    turn_error_deg
+        Median error of the angles that it says, modulo 360 / ``turn_fold``.
     history
         How it was trained (JSON values).
     version
@@ -62,6 +68,8 @@ class SurfaceModelFacts(Recipe):
     depth: int
     height: float = 0.0
     threshold: float = 0.5
+    turn_fold: int = 0
+    turn_error_deg: float = 0.0
     history: tuple[dict[str, Any], ...] = ()
     version: str = ""
 
@@ -70,18 +78,29 @@ class SurfaceModelFacts(Recipe):
         sizes = (len(self.heights), len(self.radii), self.angles, self.width, self.depth)
         if not all(1 <= n <= MOST for n in sizes) or math.prod(sizes[:3]) > 1 << 20 or self.width > 512:
             raise InputError(f"A network on surfaces has from 1 to {MOST} heights, radii, angles, channels: {sizes}.")
-        numbers = (*self.heights, *self.radii, self.height, self.threshold)
-        if not all(map(math.isfinite, numbers)) or not 0 <= self.threshold <= 1 or min(self.radii) < 0:
-            raise InputError("A height, a radius or the threshold of a network on surfaces makes no sense.")
+        numbers = (*self.heights, *self.radii, self.height, self.threshold, self.turn_error_deg)
+        sound = 0 <= self.threshold <= 1 and 0 <= self.turn_fold <= MOST and min(self.radii) >= 0
+        if not sound or not all(map(math.isfinite, numbers)):
+            raise InputError("A height, a radius, the threshold or an angle of a network on surfaces makes no sense.")
 
 
-def save_surface_model(path: str | Path, network: SurfaceRings, facts: SurfaceModelFacts) -> None:
-    """Write weights and facts; the file appears when it is complete."""
+def save_surface_model(
+    path: str | Path, network: SurfaceRings, facts: SurfaceModelFacts, average: NDArray[np.float32] | None = None
+) -> None:
+    """Write weights, facts, and the average (heights, radii, any number of angles) of particles if there is one.
+
+    The file appears when it is complete.
+    """
+    import torch
+
     from volengine import __version__
     from volengine.nets.packed import packed
 
+    state = dict(network.state_dict())
+    if average is not None:
+        state[AVERAGE] = torch.from_numpy(np.ascontiguousarray(average, np.float32))
     text = json.dumps(replace(facts, version=__version__).to_json())
-    write_atomic(path, packed(network.state_dict(), {KEY: text}, path))
+    write_atomic(path, packed(state, {KEY: text}, path))
 
 
 def load_surface_model(path: str | Path) -> tuple[SurfaceRings, SurfaceModelFacts]:
@@ -95,9 +114,53 @@ def load_surface_model(path: str | Path) -> tuple[SurfaceRings, SurfaceModelFact
         It is damaged, or no model of surfaces.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
 
     from volengine.nets.architectures.surface_rings import SurfaceRings
+
+    state, facts = _read(path)
+    _check_average(state.pop(AVERAGE, None), facts, path)
+    if facts.depth > len(state):
+        raise FormatError(f"{path}: its facts announce {facts.depth} layers, and it has {len(state)} tensors.")
+    with torch.device("meta"):
+        wanted = {k: v.shape for k, v in _network(facts).state_dict().items()}
+    if wanted != {k: v.shape for k, v in state.items()} or any(v.dtype != torch.float32 for v in state.values()):
+        raise FormatError(f"{path}: the weights do not fit what the file says of its network.")
+    network = _network(facts)
+    assert isinstance(network, SurfaceRings)
+    network.load_state_dict(state)
+    return network.eval(), facts
+
+
+def load_turn_average(path: str | Path) -> tuple[SurfaceModelFacts, NDArray[np.float64]] | None:
+    """Read the facts and the average of particles (heights, radii, angles) of a model file; ``None``: it has none.
+
+    Raises
+    ------
+    MissingError, FormatError
+        As :func:`load_surface_model`.
+    """
+    state, facts = _read(path)
+    average = _check_average(state.get(AVERAGE), facts, path)
+    return None if average is None else (facts, average)
+
+
+def _check_average(average: Any, facts: SurfaceModelFacts, path: str | Path) -> NDArray[np.float64] | None:
+    """The average of a file, as the facts announce it."""
+    if (average is None) != (facts.turn_fold == 0):
+        raise FormatError(f"{path}: its facts and its tensors disagree on whether it has an average of particles.")
+    if average is None:
+        return None
+    values = average.double().numpy()
+    fits = values.ndim == 3 and values.shape[:2] == (len(facts.heights), len(facts.radii))
+    if not fits or not 4 <= values.shape[2] <= MOST or not np.isfinite(values).all():
+        raise FormatError(f"{path}: its average of particles does not fit what the file says of its network.")
+    found: NDArray[np.float64] = values
+    return found
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], SurfaceModelFacts]:
+    """The tensors and the facts of a model file."""
+    from safetensors import SafetensorError, safe_open
 
     file = Path(path)
     if not file.is_file():
@@ -119,16 +182,7 @@ def load_surface_model(path: str | Path) -> tuple[SurfaceRings, SurfaceModelFact
         facts = SurfaceModelFacts.from_json(parse_object(told[KEY], "the model's facts"), where=str(path))
     except (ValueError, OverflowError) as error:
         raise FormatError(f"{path}: {error}") from error
-    if facts.depth > len(state):
-        raise FormatError(f"{path}: its facts announce {facts.depth} layers, and it has {len(state)} tensors.")
-    with torch.device("meta"):
-        wanted = {k: v.shape for k, v in _network(facts).state_dict().items()}
-    if wanted != {k: v.shape for k, v in state.items()} or any(v.dtype != torch.float32 for v in state.values()):
-        raise FormatError(f"{path}: the weights do not fit what the file says of its network.")
-    network = _network(facts)
-    assert isinstance(network, SurfaceRings)
-    network.load_state_dict(state)
-    return network.eval(), facts
+    return state, facts
 
 
 def _network(facts: SurfaceModelFacts) -> SurfaceRings:

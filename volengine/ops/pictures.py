@@ -28,6 +28,9 @@ GREEN: Colour = (90, 220, 110)
 RED: Colour = (255, 80, 80)
 YELLOW: Colour = (255, 224, 90)
 
+CAPTION = 16
+"""Height of the strip with a text above a picture, pixels."""
+
 
 def window_of(volume: NDArray[Any], low: float = 0.5, high: float = 99.7) -> tuple[float, float]:
     """Return the grey values that are shown black and white: two percentiles of (at most about a million) voxels."""
@@ -150,6 +153,15 @@ def side_by_side(pictures: Sequence[Picture], gap: int = 6) -> Picture:
         framed[: picture.shape[0], : picture.shape[1]] = picture
         parts.append(framed)
     return np.concatenate(parts, axis=1)[:, :-gap]
+
+
+def captioned(picture: Picture, text: str) -> Picture:
+    """Put a white strip with a text above a picture; what is wider than the picture is cut off."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    strip = Image.new("RGB", (picture.shape[1], CAPTION), (255, 255, 255))
+    ImageDraw.Draw(strip).text((3, 2), text, (0, 0, 0), ImageFont.load_default_imagefont())
+    return np.concatenate([np.asarray(strip, np.uint8), picture])
 
 
 def png(picture: Picture) -> bytes:

@@ -60,6 +60,50 @@ def test_a_rolled_sheet_is_rolled_out() -> None:
     assert side >= np.hypot(100, 30 * np.pi) * 0.99
 
 
+def tube(radius: float, length: float, around: int = 48, along: int = 40) -> Surface:
+    """An open tube along x, its normals outwards."""
+    x, turn = np.meshgrid(np.linspace(0, length, along), np.arange(around) * 2 * np.pi / around, indexing="ij")
+    at = np.stack([radius * np.sin(turn), radius * np.cos(turn), x], axis=-1).reshape(-1, 3)
+    i, j = np.arange(along - 1)[:, None] * around, np.arange(around)[None]
+    a, b = i + j, i + (j + 1) % around
+    faces = np.stack([a, b, a + around, b, b + around, a + around], axis=-1).reshape(-1, 3)
+    one = Surface(at, faces)
+    return one if (normals_of(one) * at)[:, :2].sum() > 0 else Surface(at, faces[:, ::-1])
+
+
+def test_a_tube_is_cut_along_its_length_and_laid_flat() -> None:
+    """By formula: a rectangle of 200 x 2 pi 30, in which distances are those along the tube."""
+    shape = tube(30, 200)
+    flat = unroll(shape)
+    assert flat.how == "conformal"
+    assert flat.stretch == pytest.approx((1, 1, 1), abs=0.01)
+    raster = rasterised(flat, 2.0)
+    assert raster.twice < 0.05
+    assert raster.face.shape == pytest.approx((100, 95), abs=2) or raster.face.shape == pytest.approx((95, 100), abs=2)
+    assert (raster.face >= 0).sum() == pytest.approx(200 * 2 * np.pi * 30 / 4, rel=0.03)
+    corners = shape.vertices[shape.faces]
+    assert np.linalg.norm(flat.corners[:, 0] - flat.corners[:, 1], axis=1) == pytest.approx(
+        np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1), rel=0.02
+    )
+
+
+def test_a_long_closed_surface_is_not_squeezed_like_a_sphere() -> None:
+    """An ellipsoid of 1 : 1 : 5 across the axis of the projection."""
+    round_one = ball(30, (0, 0, 0))
+    long_one = Surface(round_one.vertices * (1, 1, 5), round_one.faces)
+    low, _, high = unroll(long_one, "sphere").stretch
+    flat = unroll(long_one)
+    assert flat.stretch[2] / flat.stretch[0] < high / low
+    assert rasterised(flat, 2.0).twice < 0.1
+
+
+def test_a_sheet_with_a_hole_needs_no_cut() -> None:
+    shape = sheet(100, 60, 20)
+    middle = np.linalg.norm(shape.vertices[shape.faces].mean(axis=1) - shape.vertices.mean(axis=0), axis=1)
+    flat = unroll(Surface(shape.vertices, shape.faces[middle > 15]))
+    assert flat.stretch == pytest.approx((1, 1, 1), abs=1e-6)
+
+
 def test_pictures_are_seen_from_the_side_of_the_normals() -> None:
     """Columns go to the right, rows downwards: corners that go counterclockwise have a positive area with rows up."""
     for shape, how in ((ball(50, level=2), "sphere"), (sheet(50, 50), "conformal"), (sheet(50, 50), "polar")):

@@ -69,14 +69,38 @@ def test_a_mask_is_of_one_tomogram(tmp_path: Path, csv: Path, picks: Picks) -> N
     with pytest.raises(InputError, match=r"are of 'TS_01', and the mask .* is of 'TS_02'.*--tomogram TS_01"):
         filter_picks(csv, out, {"mask": named})
     assert not out.exists()
-    assert filter_picks(csv, out, {"mask": named, "tomogram": "TS_01", "outside": True}).counts == {"TS_01": 4}
-    assert filter_picks(csv, tmp_path / "b.csv", {"mask": unnamed, "outside": True}).counts == {"TS_01": 4}
+    done = filter_picks(csv, out, {"mask": named, "tomogram": "TS_01", "outside": True})
+    assert done.counts == {"TS_01": 4}
+    assert any("'TS_01', and the mask" in note and note.endswith("is of 'TS_02'.") for note in done.notes)
+    done = filter_picks(csv, tmp_path / "b.csv", {"mask": unnamed, "outside": True})
+    assert done.counts == {"TS_01": 4}
+    assert not done.notes
+    volume(tmp_path / "TS_02_mito.mrc")
+    with pytest.raises(InputError, match=r"are of 'TS_01', and the mask .* is of 'TS_02_mito'"):
+        filter_picks(csv, out, {"mask": str(tmp_path / "TS_02_mito.mrc"), "overwrite": True})
+    volume(tmp_path / "lamella7__mito.mrc")
+    done = filter_picks(csv, out, {"mask": str(tmp_path / "lamella7__mito.mrc"), "outside": True, "overwrite": True})
+    assert any("is of 'lamella7'" in note for note in done.notes)
     write_picks(tmp_path / "two.csv", [picks, picks.with_(tomogram="TS_02")])
     for mask in (named, unnamed):
         with pytest.raises(InputError, match=r"a mask of one tomogram.*picks of 2 \(TS_01, TS_02\)"):
             filter_picks(tmp_path / "two.csv", out, {"mask": mask, "overwrite": True})
     chosen = {"mask": named, "tomogram": "TS_02", "outside": True, "overwrite": True}
     assert filter_picks(tmp_path / "two.csv", out, chosen).counts == {"TS_02": 4}
+    with pytest.raises(InputError, match=r"mask .* is of 'TS_02', of which the file has picks, too"):
+        filter_picks(tmp_path / "two.csv", out, {**chosen, "tomogram": "TS_01"})
+
+
+def test_picks_beyond_the_faces_of_a_mask_are_said(tmp_path: Path, csv: Path, picks: Picks) -> None:
+    """A table without the shape of its tomogram cannot be compared with the mask; its picks can."""
+    volume(tmp_path / "m.mrc")
+    some = picks.with_(shape=None, position_vox=[*picks.position_vox[:-1].tolist(), [3, 4, 4000]])
+    write_picks(tmp_path / "some.csv", some)
+    done = filter_picks(tmp_path / "some.csv", tmp_path / "out.csv", {"mask": str(tmp_path / "m.mrc")})
+    assert any("1 of 4 picks of TS_01 lie beyond the faces" in note for note in done.notes)
+    write_picks(tmp_path / "all.csv", some.with_(position_vox=some.position_vox + 5000))
+    with pytest.raises(InputError, match="4 of 4 picks of TS_01 lie beyond the faces"):
+        filter_picks(tmp_path / "all.csv", tmp_path / "b.csv", {"mask": str(tmp_path / "m.mrc")})
 
 
 def test_distance_to_other_picks(tmp_path: Path, csv: Path, picks: Picks) -> None:

@@ -220,7 +220,10 @@ def test_pictures_show_the_tomogram_on_the_surface(tmp_path: Path) -> None:
     made = profile_surfaces(tmp_path / "TS_01.surfaces", tmp_path / "b.surfaces", recipe)
     picture = np.load(tmp_path / "pictures" / "0001.npy")
     assert picture.shape == (3, 26, 82)  # 2 R and 2 pi R in nm
-    assert (tmp_path / "pictures" / "0001.png").read_bytes()[1:4] == b"PNG"
+    from PIL import Image
+
+    with Image.open(tmp_path / "pictures" / "0001.png") as shown:
+        assert shown.size == (6 * 82, 3 * (16 + 6 * 26))  # at least 480 pixels wide, a caption above each panel
     assert "unrolled as sphere" in made.notes[-1]
     # by hand: a particle in the direction (z, y, x) lies in row (1 - z) R and column (atan2(y, x) + pi) R
     known = read_picks(tmp_path / "TS_01.star")

@@ -6,7 +6,7 @@ true everywhere, shapes at the equator; the poles are drawn out to lines. Every 
 
 *conformal*: an open surface by least squares (B. Lévy, S. Petitjean, N. Ray, J. Maillot, ACM Trans. Graph. 21 (2002)
 362), so that small shapes keep their angles, and flat or rolled sheets everything. The area is that of the surface on
-the whole; faces far out are larger or smaller.
+the whole; faces far out are larger or smaller. A tube is cut along its length before, if it cannot be laid flat else.
 
 *polar*: distance and direction along the surface from a vertex in its middle (the logarithmic map, by the vector heat
 method: N. Sharp, Y. Soliman, K. Crane, ACM Trans. Graph. 38 (2019) 24). Distances from that vertex are nearly true;
@@ -30,6 +30,8 @@ from volengine.core.surface import Surface
 Floats = NDArray[np.float64]
 How = Literal["auto", "sphere", "conformal", "polar"]
 MOST_PIXELS = 50_000_000
+EDGE = 1e-6
+"""Smallest weight of a corner from which on a pixel lies within a face; on an edge it belongs to two, and is one."""
 FAITHFUL = 4.0
 """Ratio of the largest to the smallest stretch (95 % to 5 %) up to which a conformal map is taken as it is."""
 
@@ -101,7 +103,7 @@ def unroll(surface: Surface, how: How = "auto") -> Unrolled:
             f"{surface.name}: is open, or is not seen whole from its middle, so that it cannot be unrolled as a "
             "sphere; use polar."
         )
-    if seen:
+    if seen and (how == "sphere" or _spread(_sphere(surface)) < FAITHFUL):
         return _sphere(surface)
     if how == "polar":
         return _polar(surface)
@@ -109,10 +111,35 @@ def unroll(surface: Surface, how: How = "auto") -> Unrolled:
     if part.surface.closed and how == "conformal":
         raise InputError(f"{surface.name}: is closed, and can only be unrolled as a sphere or polar.")
     flat = None if part.surface.closed else _conformal(surface, part)
-    if flat is not None and (how == "conformal" or _spread(flat) < FAITHFUL):
+    if flat is not None and _spread(flat) < FAITHFUL:
         return flat
-    other = _polar(surface)
-    return flat if flat is not None and _spread(flat) <= _spread(other) else other
+    opened = _opened(part)
+    others = [flat] if flat is not None else [_sphere(surface)] if seen else []
+    others += [] if opened is None else [_conformal(surface, opened)]
+    if how == "auto" and min(map(_spread, others), default=np.inf) >= FAITHFUL:
+        others.append(_polar(surface))
+    return min(others, key=_spread)
+
+
+def _opened(part: _Part) -> _Part | None:
+    """A tube cut along the shortest way between its two longest borders, or a long closed part between its ends."""
+    from volengine.ops.surfaces.cut_open import border_loops, cut_along, shortest_way
+
+    surface, loops = part.surface, border_loops(part.surface)
+    if len(loops) == 1:
+        return None
+    if loops:
+        start, stop = loops[:2]
+    else:
+        used = np.unique(surface.faces)
+        apart = surface.vertices[used] - _middle(surface)
+        along = apart @ np.linalg.eigh(apart.T @ apart)[1][:, -1]
+        start, stop = (used[[k]].astype(np.int64) for k in (np.argmin(along), np.argmax(along)))
+    way = shortest_way(surface, start, stop)
+    if len(way) < 2:
+        return None
+    # the vertices of the part keep their numbers, so those that are added are never asked for
+    return _Part(cut_along(surface, way), part.vertices, part.faces)
 
 
 def _spread(flat: Unrolled) -> float:
@@ -193,11 +220,29 @@ def _conformal(surface: Surface, part: _Part) -> Unrolled:
     system = matrix[:, free]
     adjoint = system.conj().T
     place[free] = spsolve((adjoint @ system).tocsc(), -(adjoint @ (matrix[:, held] @ place[held])))
+    place[np.unique(faces)] = _upright(place[np.unique(faces)])
     corners = np.stack([-place.imag, place.real], axis=1)[part.surface.faces]
     flat = _flat_areas(corners).sum()
     corners = corners * np.sqrt(part.surface.areas.sum() / flat) if flat > 0 else corners
     corners = corners - corners.reshape(-1, 2).min(axis=0)
     return Unrolled("conformal", corners, part.faces, -1, _stretch(surface, corners, part.faces))
+
+
+def _upright(place: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Places in the plane, turned so that the smallest rectangle around them lies along rows and columns, long ways."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        hull = place[ConvexHull(np.stack([place.real, place.imag], axis=1)).vertices]
+    except QhullError:  # a line
+        return place
+    side = np.roll(hull, -1) - hull
+    turns = np.conj(side) / np.abs(side)
+    around = hull[None, :] * turns[:, None]
+    wide, high = np.ptp(around.real, axis=1), np.ptp(around.imag, axis=1)
+    best = int(np.argmin(wide * high))
+    turn = turns[best] * (1 if wide[best] >= high[best] else 1j)
+    return np.asarray(place * turn)
 
 
 def _polar(surface: Surface) -> Unrolled:
@@ -271,16 +316,18 @@ def rasterised(unrolled: Unrolled, pixel: float) -> Raster:
         corners = np.concatenate([corners + np.array([0.0, turn * period]) for turn in (0, -1, 1)])
     face = np.full((rows, columns), np.iinfo(np.int64).max)
     weights, hits = np.zeros((rows, columns, 3)), np.zeros((rows, columns), np.int64)
+    inner = np.zeros((rows, columns), np.int64)
     for drawn, row, column, inside in _hits(corners, rows, columns):
         number = drawn % len(unrolled.faces)
         np.add.at(hits, (row, column), 1)
+        np.add.at(inner, (row, column), inside.min(axis=1) > EDGE)
         before = face[row, column]
         np.minimum.at(face, (row, column), number)
         won = (face[row, column] == number) & (number < before)
         weights[row[won], column[won]] = inside[won]
     there = hits > 0
     shown = np.where(there, unrolled.faces[np.where(there, face, 0)], -1)
-    return Raster(shown, weights, float((hits > 1).sum() / max(1, there.sum())))
+    return Raster(shown, weights, float((inner > 1).sum() / max(1, there.sum())))
 
 
 def _hits(

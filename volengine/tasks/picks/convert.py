@@ -196,7 +196,7 @@ def filter_picks(
     """
     recipe = PicksFilterRecipe.of(recipe)
     tables, notes = read_tables(path_text(source), recipe)
-    _check_mask(tables, recipe)
+    notes += _check_mask(path_text(source), tables, recipe)
     kept = []
     for one in tables:
         picks, more = _filtered(one, recipe, itself=_same_file(source, recipe.near), alone=len(tables) == 1)
@@ -265,24 +265,36 @@ def _stop(stop: Sequence[int], picks: Picks) -> NDArray[np.float64]:
     return np.array([end if v == -1 else v for v, end in zip(stop, ends, strict=True)], float)
 
 
-def _check_mask(tables: Sequence[Picks], recipe: PicksFilterRecipe) -> None:
-    """Refuse a mask for picks of several tomograms, or of another one than the mask is of, unless one is named."""
-    from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+def _check_mask(source: str, tables: Sequence[Picks], recipe: PicksFilterRecipe) -> list[str]:
+    """Refuse a mask for picks of several tomograms, or of another one than the mask is of; say where names differ.
 
-    if recipe.mask is None or recipe.tomogram is not None:
-        return
+    A tomogram that is named counts as the user's word that a mask of another name is on its grid, but not if the file
+    has picks of the mask's tomogram, too: then the name only chooses between them.
+    """
+    from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+    from volengine.tasks.picks.surroundings import of_another
+
+    if recipe.mask is None or not tables:
+        return []
     names = [one.tomogram for one in tables]
     if len(names) > 1:
         raise InputError(
             f"{recipe.mask} is a mask of one tomogram, and there are picks of {len(names)} ({', '.join(names[:8])}); "
             "choose one with --tomogram."
         )
-    volume = open_sized(recipe.mask, tables[0].voxel_size) if tables else None
-    if volume is not None and another_of_series(names[0], name := tomogram_in(volume.name, feature_of(volume))):
-        raise InputError(
-            f"The picks are of {names[0]!r}, and the mask {recipe.mask} is of {name!r}; if it is on their grid, give "
-            f"--tomogram {names[0]}."
-        )
+    volume = open_sized(recipe.mask, tables[0].voxel_size)
+    feature = feature_of(volume)
+    mine, name = names[0], tomogram_in(volume.name, feature)
+    if not mine or same_tomogram(mine, [name]) or not (feature or of_another(mine, name)):
+        return []  # a name such as "mask" says no tomogram
+    both = f"The picks are of {mine!r}, and the mask {recipe.mask} is of {name!r}"
+    if recipe.tomogram is None and of_another(mine, name):
+        raise InputError(f"{both}; if it is on their grid, give --tomogram {mine}.")
+    if recipe.tomogram is not None:
+        every = [one.tomogram for one in read_tables(source, recipe.with_(tomogram=None))[0]]
+        if len(every) > 1 and same_tomogram(name, every):
+            raise InputError(f"{both}, of which the file has picks, too; give that of {mine!r}, or choose {name!r}.")
+    return [f"{both}."]
 
 
 def _at_distance(

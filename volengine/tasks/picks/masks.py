@@ -100,8 +100,11 @@ def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArra
     _check_extent(picks, volume, recipe.mask)
     if _same_grid(picks, volume):
         _check_origin(picks, volume, asked, np.zeros(3))
-        return _wanted(volume, np.rint(picks.position_vox), recipe)
+        index = np.rint(picks.position_vox)
+        notes += _beyond(picks, volume, recipe.mask, index)
+        return _wanted(volume, index, recipe)
     how, sure = _lies(picks, volume, asked)
+    notes += _beyond(picks, volume, recipe.mask, _index(picks, volume, how))
     found = {way: _wanted(volume, _index(picks, volume, way), recipe) for way in _offsets(picks, volume)}
     other = int((found["faces"] != found["centres"]).sum())
     if other and not sure:
@@ -112,6 +115,23 @@ def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArra
             "after Fourier cropping (--mask-grid centres)."
         )
     return found[how]
+
+
+def _beyond(picks: Picks, volume: Volume, mask: str, index: NDArray[np.float64]) -> list[str]:
+    """Say how many picks lie beyond the faces of a mask: then it may be of another tomogram, or a size wrong.
+
+    Raises
+    ------
+    InputError
+        All do.
+    """
+    beyond = int((~((index >= 0) & (index < volume.shape)).all(axis=1)).sum())
+    if not beyond:
+        return []
+    text = f"{beyond} of {len(index)} picks of {picks.tomogram} lie beyond the faces of {mask}"
+    if beyond == len(index):
+        raise InputError(f"{text}; is a voxel size wrong, or is it of another tomogram?")
+    return [f"{text}; are its voxel size and theirs right?"]
 
 
 def _same_grid(picks: Picks, volume: Volume) -> bool:

@@ -191,7 +191,7 @@ def of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: bo
     if name is not None:
         return by_name[name]
     only = group[0]
-    if len(group) == 1 and alone and (asked or not _of_another(picks.tomogram, only.tomogram)):
+    if len(group) == 1 and alone and (asked or not of_another(picks.tomogram, only.tomogram)):
         return only
     raise InputError(
         f"There is no {only.name!r} of tomogram {picks.tomogram!r}; there is that of {', '.join(list(by_name)[:8])}"
@@ -199,10 +199,10 @@ def of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: bo
     )
 
 
-def _of_another(name: str, other: str) -> bool:
+def of_another(name: str, other: str) -> bool:
     """Whether a name, or the beginning of it, is that of another tomogram of the series: ``TS_02_mito`` for ``TS_01``.
 
-    >>> _of_another("TS_01", "TS_02_mito"), _of_another("TS_01", "TS_01_mito"), _of_another("TS_01", "mito")
+    >>> of_another("TS_01", "TS_02_mito"), of_another("TS_01", "TS_01_mito"), of_another("TS_01", "mito")
     (True, False, False)
     """
     ends = [match.start() for match in re.finditer(r"[^A-Za-z0-9]", other)]

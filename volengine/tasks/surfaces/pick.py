@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
 from volengine.tasks.surfaces.writing import Found, Picked, check_out, check_out_set, grid_of, write_found
+
+if TYPE_CHECKING:
+    from volengine.tasks.surfaces.in_plane import Turner
 
 Floats = NDArray[np.float64]
 SCORE = "score"
@@ -44,8 +47,8 @@ def pick_on_surfaces(
     Returns
     -------
     Picked
-        The file and its picks, with their scores as weights, normals, Euler angles (with the angle about the normal
-        where the score says one, else rot = 0), and the number of the surface.
+        The file and its picks, with their scores as weights, normals, Euler angles, the number of the surface, and
+        whether the angle about the normal is known (``in_plane_known``); where it is not, rot is 0.
 
     Raises
     ------
@@ -54,6 +57,7 @@ def pick_on_surfaces(
     InputError
         Something exists at ``out``; the tomogram is another one; the score cannot be computed.
     """
+    from volengine.tasks.surfaces.in_plane import turner_of
     from volengine.tasks.surfaces.reading import Sampler, beside
     from volengine.tasks.surfaces.scores import score_of
 
@@ -67,9 +71,11 @@ def pick_on_surfaces(
     prepared = [_prepared(surface, recipe) for surface in surfaces]
     scored = [score(surface) for surface in prepared]
     least = _least(recipe, threshold, [one.score for one in scored], notes)
+    height = height if recipe.template is None else recipe.template_height_nm * NM
     offset = height if recipe.offset_nm is None else recipe.offset_nm * NM
+    turner = turner_of(recipe, sample)
     parts = [
-        _found(surface, one.score, one.rot_deg, least, offset, recipe)
+        _placed(_found(surface, one.score, least, recipe), surface, turner, offset, recipe)
         for surface, one in zip(prepared, scored, strict=True)
     ]
     if recipe.scored is not None:
@@ -84,8 +90,12 @@ def _prepared(surface: Surface, recipe: SurfacesPickRecipe) -> Surface:
     from volengine.ops.surfaces.points import normals_of
     from volengine.ops.surfaces.subdivision import subdivided
 
-    edge = (recipe.spacing_nm / 4 if recipe.edge_nm is None else recipe.edge_nm) * NM
-    return subdivided(replace(surface, normals=normals_of(surface)), edge)
+    return subdivided(replace(surface, normals=normals_of(surface)), edge_of(recipe))
+
+
+def edge_of(recipe: SurfacesPickRecipe) -> float:
+    """The longest edge of a surface whose vertices are compared, angstrom."""
+    return (recipe.spacing_nm / 4 if recipe.edge_nm is None else recipe.edge_nm) * NM
 
 
 def _least(recipe: SurfacesPickRecipe, threshold: float | None, scores: Sequence[Floats], notes: list[str]) -> float:
@@ -105,9 +115,15 @@ def _least(recipe: SurfacesPickRecipe, threshold: float | None, scores: Sequence
     return least
 
 
-def _found(
-    surface: Surface, score: Floats, rot_deg: Floats, least: float, offset: float, recipe: SurfacesPickRecipe
-) -> Found:
+class Chosen(NamedTuple):
+    """Picks of a surface: the nearest vertex of each, its place and score."""
+
+    vertex: NDArray[np.int64]
+    place: Floats
+    score: Floats
+
+
+def _found(surface: Surface, score: Floats, least: float, recipe: SurfacesPickRecipe) -> Chosen:
     from volengine.ops.surfaces.border import from_border
     from volengine.ops.surfaces.maxima import spaced_maxima
 
@@ -115,17 +131,26 @@ def _found(
         away = from_border(surface.vertices, surface.faces, name=surface.name)
         score = np.where(away >= recipe.edge_exclusion_nm * NM, score, np.nan)
     if recipe.method == "mean-shift":
-        return _clusters(surface, score, rot_deg, least, offset, recipe)
-    assert surface.normals is not None
+        return _clusters(surface, score, least, recipe)
     chosen = spaced_maxima(surface, score, recipe.spacing_nm * NM, least)
-    normal = surface.normals[chosen]
-    return Found(surface.number, surface.vertices[chosen] + offset * normal, normal, rot_deg[chosen], score[chosen])
+    return Chosen(chosen, surface.vertices[chosen], score[chosen])
 
 
-def _clusters(
-    surface: Surface, score: Floats, rot_deg: Floats, least: float, offset: float, recipe: SurfacesPickRecipe
+def _placed(
+    chosen: Chosen, surface: Surface, turner: Turner | None, offset: float, recipe: SurfacesPickRecipe
 ) -> Found:
-    """Centres of the vertices above the threshold; normal and angle are those of the nearest of these vertices."""
+    """Picks with their rotation, moved along their normals."""
+    assert surface.normals is not None
+    place, normal = chosen.place, surface.normals[chosen.vertex]
+    rot, known = np.zeros(len(place)), np.zeros(len(place), bool)
+    if turner is not None:
+        turned = turner(surface, chosen.vertex, edge_of(recipe))
+        place, normal, rot, known = turned.place, turned.normal, turned.rot_deg, turned.known
+    return Found(surface.number, place + offset * normal, normal, rot, chosen.score, known)
+
+
+def _clusters(surface: Surface, score: Floats, least: float, recipe: SurfacesPickRecipe) -> Chosen:
+    """Centres of the vertices above the threshold; the vertex is the nearest of these."""
     from scipy.spatial import KDTree
 
     from volengine.ops.surfaces.mean_shift import mean_shift
@@ -138,15 +163,14 @@ def _clusters(
     weight = (score[high] - least) * np.where(areas > 0, areas, areas[areas > 0].min(initial=1.0))
     centres, cluster = mean_shift(surface.vertices[high], weight, recipe.spacing_nm * NM)
     if not len(centres):
-        return Found(surface.number, centres, centres, np.empty(0), np.empty(0))
+        return Chosen(np.empty(0, np.int64), centres, np.empty(0))
     nearest = high[KDTree(surface.vertices[high]).query(centres)[1]]
     best = np.full(len(centres), -np.inf)
     np.maximum.at(best, cluster, score[high])
     normal = surface.normals[nearest]
     # means of places on a bent surface lie on its hollow side: back to the plane that touches it
     height = np.einsum("ij,ij->i", surface.vertices[nearest] - centres, normal)
-    centres = centres + height[:, None] * normal
-    return Found(surface.number, centres + offset * normal, normal, rot_deg[nearest], best)
+    return Chosen(nearest, centres + height[:, None] * normal, best)
 
 
 def _write_scored(

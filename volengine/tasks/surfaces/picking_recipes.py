@@ -87,7 +87,7 @@ class SurfacesProfileRecipe(Recipe):
     unroll
         How a surface is unrolled. sphere: closed ones by the direction from their middle, in an equal-area projection
         (of a sphere); polar: by geodesic distance and direction from a point in the middle; auto: sphere where it
-        fits, else polar.
+        fits, else the one that distorts areas less.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
@@ -139,7 +139,7 @@ class SurfacesPickRecipe(Recipe):
         Whether particles are dark or bright in the tomogram.
     template
         A density map of the particle, with the contrast of the tomogram. Its z axis is the normal; the middle voxel
-        (number n // 2) is its middle.
+        (number n // 2) is its middle. Beside model or column, it says the place and the angle of the picks only.
     template_height_nm
         Height of the middle of the template above the surface.
     template_radius_nm
@@ -147,7 +147,7 @@ class SurfacesPickRecipe(Recipe):
     symmetric
         Compare with the mean of the template over all rotations about the normal; no angle about the normal is found.
     angle_step_deg
-        Step of the angle about the normal, a whole part of 360.
+        Step of the angle about the normal, a whole part of 360, at the vertices. For picks it is refined.
     model
         A network of surfaces train.
     column
@@ -163,7 +163,8 @@ class SurfacesPickRecipe(Recipe):
         Smallest score; default: of densities and correlations the median plus twice the deviation (1.48 x the median of
         the distances from the median) of all vertices, of networks the threshold of the model.
     offset_nm
-        The picks are moved along their normals by this; default: for templates to the middle of the template.
+        The picks are moved along their normals by this, negative: to the inner side; default: to the middle of the
+        template, or of the particles that a network was trained on; else 0.
     edge_exclusion_nm
         Picks keep this distance, along the surface, from the borders of open surfaces.
     feature
@@ -204,10 +205,10 @@ class SurfacesPickRecipe(Recipe):
 
     def check(self) -> None:
         """Refuse two scores, or one without a tomogram."""
-        given = [name for name in ("template", "model", "column") if getattr(self, name) is not None]
+        given = [name for name in ("model", "column") if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} are two scores; give one.")
-        if self.tomogram is None and self.column is None:
+        if self.tomogram is None and (self.column is None or self.template is not None):
             raise InputError("A score of densities is read from a tomogram: give tomogram, or column.")
         _positive(spacing_nm=self.spacing_nm, edge_nm=self.edge_nm, template_radius_nm=self.template_radius_nm)
         _not_negative(disc_nm=self.disc_nm, edge_exclusion_nm=self.edge_exclusion_nm)

@@ -72,6 +72,6 @@ def network_score(path: str, sample: Sampler, surfaces: Iterable[Surface]) -> tu
         for part, values in patches(surface, grid, sample):
             given, seen = normalised(values, mean, deviation)
             found[part] = np.where(seen, probabilities(network, given), np.nan)
-        return Scored(found, np.zeros(len(found)))
+        return Scored(found)
 
     return score, facts.threshold, facts.feature, facts.height

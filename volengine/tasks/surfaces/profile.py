@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 NAME = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
 PIXELS = 1 << 16
 PANELS = 5
+LEAST_WIDTH = 480
+"""Pixels; narrower pictures are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -217,17 +219,21 @@ def _pictures(
 
 
 def _panels(values: NDArray[np.float32], distance_nm: Floats, shown_nm: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Grey panels below each other, all with the same window; where there is no surface they are blue."""
-    from volengine.ops.pictures import grey
+    """Grey panels below each other with their distances, all with one window; where there is no surface, blue.
+
+    Small ones are enlarged to a width of at least 480 pixels.
+    """
+    from volengine.ops.pictures import captioned, enlarge, grey
 
     wanted = np.asarray(shown_nm or np.linspace(distance_nm[0], distance_nm[-1], min(PANELS, len(distance_nm))))
     chosen = [int(np.argmin(np.abs(distance_nm - d))) for d in wanted]
     there = values[np.isfinite(values)]
     window = tuple(np.percentile(there, [0.5, 99.5]).tolist()) if there.size else (0.0, 1.0)
     window = (window[0], window[1] if window[1] > window[0] else window[0] + 1)
+    scale = max(1, -(-LEAST_WIDTH // values.shape[2]))
     panels = []
     for k in chosen:
         picture = grey(np.nan_to_num(values[k], nan=window[0]), window)
         picture[np.isnan(values[k])] = (30, 40, 70)
-        panels += [picture, np.full((3, picture.shape[1], 3), 255, np.uint8)]
-    return np.concatenate(panels[:-1])
+        panels.append(captioned(enlarge(picture, scale), f"{distance_nm[k]:+.4g} nm"))
+    return np.concatenate(panels)

@@ -25,12 +25,9 @@ class Scored:
     ----------
     score
         (n,), the higher the better; NaN where the tomogram does not reach.
-    rot_deg
-        (n,) angle about the normal, where the score says one; else 0.
     """
 
     score: Floats
-    rot_deg: Floats
 
 
 Score = Callable[[Surface], Scored]

@@ -39,12 +39,12 @@ def score_of(
     if recipe.column is not None:
         return _column_score(recipe.column), None, "", 0.0
     assert sample is not None  # the recipe asks for a tomogram
-    if recipe.template is not None:
-        return _template_score(recipe, sample), None, "", recipe.template_height_nm * NM
     if recipe.model is not None:
         from volengine.tasks.surfaces.predict import network_score
 
         return network_score(recipe.model, sample, surfaces)
+    if recipe.template is not None:  # beside a network or a column it only says the angle
+        return _template_score(recipe, sample), None, "", recipe.template_height_nm * NM
     return _density_score(recipe, sample), None, "", 0.0
 
 
@@ -53,7 +53,7 @@ def _column_score(name: str) -> Score:
         if name not in surface.columns:
             there = ", ".join(surface.columns) or "none"
             raise InputError(f"{surface.name}: has no column {name!r}; its columns are: {there}.")
-        return Scored(np.asarray(surface.columns[name], np.float64), np.zeros(len(surface.vertices)))
+        return Scored(np.asarray(surface.columns[name], np.float64))
 
     return score
 
@@ -72,13 +72,22 @@ def _density_score(recipe: SurfacesPickRecipe, sample: Sampler) -> Score:
         found = np.empty(len(surface.vertices))
         for part, values in patches(surface, grid, sample):
             found[part] = sign * np.einsum("nhra,hra->n", values, weights)
-        return Scored(found, np.zeros(len(found)))
+        return Scored(found)
 
     return score
 
 
-def template_on(recipe: SurfacesPickRecipe, step: float) -> tuple[Cylinder, Floats, Floats]:
+def template_on(recipe: SurfacesPickRecipe, step: float, angle_step_deg: float) -> tuple[Cylinder, Floats, Floats]:
     """The cylinder of a template, its values there, and their weights.
+
+    Parameters
+    ----------
+    recipe
+        The template, and the radius of the part that is compared.
+    step
+        Distance of the values, angstrom.
+    angle_step_deg
+        Step of the angle, a whole part of 360.
 
     Raises
     ------
@@ -104,7 +113,7 @@ def template_on(recipe: SurfacesPickRecipe, step: float) -> tuple[Cylinder, Floa
     across = max(1, int(radius / step + 1e-9))
     line = np.arange(-across, across + 1) * step
     radii = np.arange(across + 1) * step
-    grid = Cylinder(tuple(line.tolist()), tuple(radii.tolist()), round(360 / recipe.angle_step_deg))
+    grid = Cylinder(tuple(line.tolist()), tuple(radii.tolist()), round(360 / angle_step_deg))
     places = grid.offsets()[..., ::-1] + middle * size
     values = Sampler(volume, "cubic")(places)
     if recipe.symmetric:
@@ -117,19 +126,16 @@ def template_on(recipe: SurfacesPickRecipe, step: float) -> tuple[Cylinder, Floa
 
 
 def _template_score(recipe: SurfacesPickRecipe, sample: Sampler) -> Score:
-    grid, template, weights = template_on(recipe, TEMPLATE_STEP * float(min(sample.volume.voxel_size)))
+    step = TEMPLATE_STEP * float(min(sample.volume.voxel_size))
+    grid, template, weights = template_on(recipe, step, recipe.angle_step_deg)
     raised = Cylinder(tuple(h + recipe.template_height_nm * NM for h in grid.heights), grid.radii, grid.angles)
 
     def score(surface: Surface) -> Scored:
-        found, rot = np.empty(len(surface.vertices)), np.zeros(len(surface.vertices))
+        found = np.empty(len(surface.vertices))
         for part, values in patches(surface, raised, sample):
             # beyond the ball nothing is compared, so the tomogram need not reach there
             values = np.where(weights > 0, values, 0.0)
-            all_turns = correlations(values, template, weights)
-            best = np.argmax(np.nan_to_num(all_turns, nan=-2), axis=1)
-            found[part] = all_turns[np.arange(len(best)), best]
-            rot[part] = best * grid.step_deg
-        turned = np.where(rot > 180, rot - 360, rot)
-        return Scored(found, np.zeros(len(found)) if recipe.symmetric else turned)
+            found[part] = correlations(values, template, weights).max(axis=1)  # NaN where a patch has NaN
+        return Scored(found)
 
     return score

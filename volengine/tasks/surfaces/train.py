@@ -28,11 +28,12 @@ from volengine.ops.surfaces.patches import Cylinder, places_around
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.ops.surfaces.subdivision import subdivided
+from volengine.tasks.surfaces.averaging import Average, Oriented, class_average, rotations
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
 from volengine.tasks.surfaces.predict import normalised, statistics
 from volengine.tasks.surfaces.reading import Sampler, beside
 from volengine.tasks.surfaces.scored import patches
-from volengine.tasks.surfaces.writing import refuse_source
+from volengine.tasks.surfaces.writing import KNOWN, refuse_source
 
 Floats = NDArray[np.float64]
 ANGLES, WIDTH, DEPTH = 12, 24, 3
@@ -75,9 +76,22 @@ class Known:
     surface: Surface
     feet: Floats
     heights: Floats
-    sample: Sampler
-    mean: float
-    deviation: float
+    oriented: Oriented
+
+    @property
+    def sample(self) -> Sampler:
+        """Reads the tomogram."""
+        return self.oriented.sample
+
+    @property
+    def mean(self) -> float:
+        """Mean of the tomogram around the surfaces."""
+        return self.oriented.mean
+
+    @property
+    def deviation(self) -> float:
+        """Deviation of the tomogram around the surfaces."""
+        return self.oriented.deviation
 
 
 def train_on_surfaces(
@@ -142,12 +156,41 @@ def train_on_surfaces(
     if not kept:
         notes.append(f"There are {len(known)} surfaces, too few to keep one; the threshold is that of the training.")
     height = float(np.median(np.concatenate([one.heights for one in known])))
+    average = class_average(
+        [one.oriented for one in shown], [one.oriented for one in kept], grid, recipe.near_nm * NM / 2
+    )
+    notes.append(_about(average))
     step = {"verb": "surfaces train", "recipe": recipe.to_json(), "surfaces": len(known), "patches": len(values)}
     facts = SurfaceModelFacts(
-        feature, grid.heights, grid.radii, grid.angles, WIDTH, DEPTH, height, threshold, ({**step, "kept": text},)
+        feature,
+        grid.heights,
+        grid.radii,
+        grid.angles,
+        WIDTH,
+        DEPTH,
+        height,
+        threshold,
+        0 if average is None else average.fold,
+        0.0 if average is None else average.error_deg,
+        ({**step, "kept": text, "angles": notes[-1]},),
     )
-    save_surface_model(file, network, facts)
+    save_surface_model(file, network, facts, None if average is None else average.values)
     return Trained(file, facts, f"{feature or 'particles'}, threshold {threshold:g} ({text})", tuple(notes))
+
+
+def _about(average: Average | None) -> str:
+    """What is known of angles about the normal."""
+    if average is None:
+        return (
+            "Picks of this network will have no angle about the normal: the tables of the training say none, or the "
+            "average of the particles does not show it."
+        )
+    whose = "kept" if average.unseen else "the training's own"
+    fold = "" if average.fold == 1 else f", modulo {360 / average.fold:g} degrees: the average is symmetric"
+    return (
+        f"The average of the particles says the angle about the normal with a median error of {average.error_deg:.1f} "
+        f"degrees on {average.judged} of {whose} particles{fold}."
+    )
 
 
 def _grid(recipe: SurfacesTrainRecipe) -> Cylinder:
@@ -173,31 +216,38 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
         surfaces = [replace(one, normals=normals_of(one)) for one in opened]
         sample = Sampler(volume, "linear")
         mean, deviation = statistics(surfaces, grid, sample)
-        feet, heights, far = _feet(surfaces, picks, recipe.reach_nm * NM)
+        feet, heights, mine, far = _feet(surfaces, picks, recipe.reach_nm * NM)
         if far:
             notes.append(f"{table}: {far} of {len(picks)} particles are farther than reach_nm from every surface.")
-        found += [Known(one, feet[k], heights[k], sample, mean, deviation) for k, one in enumerate(surfaces)]
+        known = picks.extra.get(KNOWN)
+        matrix = rotations(picks.euler, None if known is None else known.astype(bool), len(picks))
+        for k, (one, rows) in enumerate(zip(surfaces, mine, strict=True)):
+            oriented = Oriented(one, picks.place[rows], matrix[rows], sample, mean, deviation)
+            found.append(Known(one, feet[k], heights[k], oriented))
     if not sum(len(one.feet) for one in found):
         raise InputError("No known particle lies near a surface; are these the picks of these tomograms?")
     feature = recipe.feature if recipe.feature is not None else names[0] if len(set(names)) == 1 else ""
     return found, feature, notes
 
 
-def _feet(surfaces: Sequence[Surface], picks: Picks, reach: float) -> tuple[list[Floats], list[Floats], int]:
-    """For each surface the places nearest to its particles, their heights above it; and how many are far from all."""
+def _feet(
+    surfaces: Sequence[Surface], picks: Picks, reach: float
+) -> tuple[list[Floats], list[Floats], list[NDArray[np.bool_]], int]:
+    """For each surface the places nearest to its particles, their heights, which they are; and how many are far."""
     fine = [subdivided(one, 20.0) for one in surfaces]
     near = [KDTree(one.vertices).query(picks.place) for one in fine]
     distance = np.stack([d for d, _ in near]) if near else np.full((1, len(picks)), np.inf)
     best = np.argmin(distance, axis=0)
     there = distance.min(axis=0) <= reach
-    feet, heights = [], []
+    feet, heights, rows = [], [], []
     for k, (one, (_, vertex)) in enumerate(zip(fine, near, strict=True)):
         mine = there & (best == k)
         at = one.vertices[vertex[mine]]
         assert one.normals is not None
         feet.append(at)
+        rows.append(mine)
         heights.append(np.einsum("ij,ij->i", picks.place[mine] - at, one.normals[vertex[mine]]))
-    return feet, heights, int((~there).sum())
+    return feet, heights, rows, int((~there).sum())
 
 
 def _examples(

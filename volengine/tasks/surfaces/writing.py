@@ -98,13 +98,21 @@ def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vec
 
 @dataclass(frozen=True)
 class Found:
-    """What was found on one surface: its number, places (angstrom), normals, and more columns."""
+    """What was found on one surface: its number, places (angstrom), normals, and more columns.
+
+    ``known`` is whether the angle about the normal was measured; default: of none.
+    """
 
     number: int
     place: Floats
     normal: Floats
     rot_deg: Floats
     score: Floats | None = None
+    known: NDArray[np.bool_] | None = None
+
+
+KNOWN = "in_plane_known"
+"""Extra column: whether a pick's angle about the normal was measured (1), or is 0 or random (0)."""
 
 
 def write_found(
@@ -130,7 +138,10 @@ def write_found(
             notes.append(f"{int((~keep).sum())} points lie outside of the tomogram and are left out.")
     euler = normal_to_euler(normal[keep])
     euler[:, 0] = rot[keep]
-    more: dict[str, Any] = {"extra": {"surface": number[keep]}}
+    known = np.concatenate(
+        [np.empty(0, bool), *(np.zeros(len(p.place), bool) if p.known is None else p.known for p in parts)]
+    )
+    more: dict[str, Any] = {"extra": {"surface": number[keep], KNOWN: known[keep].astype(np.int64)}}
     if parts and all(one.score is not None for one in parts):
         more["weight"] = np.concatenate([one.score for one in parts if one.score is not None])[keep]
     picks = Picks(
