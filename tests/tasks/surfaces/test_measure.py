@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import mrcfile
@@ -212,6 +213,8 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, vesicle: np.nd
         measure_surfaces(source, source, SurfacesMeasureRecipe(overwrite=True))
     assert not out.exists()
     measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("volume",)))
+    measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("volume",)))  # nothing is left to do
+    shutil.rmtree(tmp_path / "b.surfaces.run")
     with pytest.raises(InputError, match="exists; give another name or"):
         measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("volume",)))
     measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("curvature",), overwrite=True))

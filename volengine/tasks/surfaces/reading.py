@@ -40,11 +40,13 @@ class Sampler:
         The volume.
     order
         ``linear`` or ``cubic`` (:mod:`volengine.ops.surfaces.profile_sampling`).
+    kept
+        Bytes of chunks that are kept.
     """
 
-    def __init__(self, volume: Volume, order: Order):
+    def __init__(self, volume: Volume, order: Order, kept: int = CACHE_BYTES):
         self.volume, self.order = volume, order
-        self._source: Source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
+        self._source: Source = ChunkCache(kept).over(open_source(volume), volume)
         self._size = np.asarray(volume.voxel_size)
         self._scale = 1 / 255 if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu" else 1.0
 
