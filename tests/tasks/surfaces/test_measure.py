@@ -18,7 +18,7 @@ from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.io.picks import write_picks
 from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surface, write_surfaces
-from volengine.tasks.surfaces import reading
+from volengine.tasks.surfaces import sampler
 from volengine.tasks.surfaces.measure import measure_surfaces
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 
@@ -96,7 +96,7 @@ def test_cells_change_no_value(tmp_path: Path, vesicle: np.ndarray, monkeypatch:
     )
     columns = []
     for number, cell in enumerate((64, 7)):
-        monkeypatch.setattr(reading, "CELL", cell)
+        monkeypatch.setattr(sampler, "CELL", cell)
         measure_surfaces(source, tmp_path / f"{number}.surfaces", recipe)
         columns.append(open_surfaces(tmp_path / f"{number}.surfaces").read(1).columns)
     assert set(columns[0]) == set(columns[1])

@@ -16,7 +16,7 @@ from volengine.core.digest import exact_text
 from volengine.ops.surfaces.proximity import box_around
 from volengine.tasks.surfaces.division import MISSING, NOTES, PIECE, units_of, whole_units_of
 from volengine.tasks.surfaces.measure_rows import CACHE_BYTES, Boxes, measuring
-from volengine.tasks.surfaces.sets import READ_BYTES, SetRead
+from volengine.tasks.surfaces.set_read import READ_BYTES, SetRead
 
 GEODESIC_BYTES = 1200
 """Memory for each vertex of a surface with a border while distances from it are computed."""

@@ -1,6 +1,6 @@
 """The two leaflets of membranes in a tomogram: profiles along the normals of surfaces, averaged on the surface.
 
-Profiles are read by :class:`volengine.tasks.surfaces.reading.Sampler`, box by box, and held for some vertices.
+Profiles are read by :class:`volengine.tasks.surfaces.sampler.Sampler`, box by box, and held for some vertices.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.ops.surfaces.neighbourhood import Links, cut_out, discs
 from volengine.ops.surfaces.profiles import Bilayer, bilayer
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-from volengine.tasks.surfaces.reading import Sampler
+from volengine.tasks.surfaces.sampler import Sampler
 
 Floats = NDArray[np.float64]
 

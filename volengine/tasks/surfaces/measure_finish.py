@@ -23,7 +23,7 @@ from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, file_of, write_su
 from volengine.tasks.surfaces.division import MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_rows import BORDER
-from volengine.tasks.surfaces.sets import SetRead, check_files, facts_of
+from volengine.tasks.surfaces.set_read import SetRead, check_files, facts_of
 
 Part = tuple[Piece, dict[str, NDArray[Any]], Any]
 """A piece, its columns, and one value that is beside them."""

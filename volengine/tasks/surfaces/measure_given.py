@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surface
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-from volengine.tasks.surfaces.sets import SetRead, file_identity, one_of, others_of
+from volengine.tasks.surfaces.set_read import SetRead, file_identity, grid_of_picks, identifier
+from volengine.tasks.surfaces.sets import one_of, others_of
 
 Floats = NDArray[np.float64]
 
@@ -131,13 +131,6 @@ class Given:
         }
 
 
-def grid_of_picks(facts: SurfaceFacts) -> dict[str, Any]:
-    """What is known of the tomogram of a set, as readers of picks take it."""
-    if facts.voxel_size is None:
-        return {}
-    return {"voxel_size": facts.voxel_size, "origin": facts.origin, "shape": facts.shape}
-
-
 def _all() -> tuple[str, ...]:
     return SurfacesMeasureRecipe().measures
 
@@ -146,12 +139,6 @@ def _label(path: str) -> str:
     """How columns call another set: by its feature, else by the name of its file."""
     facts = open_surfaces(path).facts
     return identifier(facts.feature or Path(path.rstrip("/")).name.removesuffix(ENDING))
-
-
-def identifier(name: str) -> str:
-    """A name as PLY and other programs can have it."""
-    made = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return made if made[:1].isalpha() else f"_{made}"
 
 
 def _nm(lengths: Floats) -> str:

@@ -16,7 +16,8 @@ from volengine.tasks.surfaces.division import Units, units_of, whole_units_of
 from volengine.tasks.surfaces.measure_density import distances_of
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-from volengine.tasks.surfaces.sets import SetRead, name_of_set
+from volengine.tasks.surfaces.set_read import SetRead
+from volengine.tasks.surfaces.sets import name_of_set
 
 _BLOCKS = "volengine.tasks.surfaces.measure_blocks"
 _WRITE = "volengine.tasks.surfaces.measure_finish:write_measured"

@@ -20,11 +20,10 @@ from volengine.io.identity import check_unchanged
 from volengine.io.morphometrics import Morphometrics, read_morphometrics
 from volengine.tasks.surfaces.division import Piece, near_rows
 from volengine.tasks.surfaces.measure_density import leaflets, rows_read
-from volengine.tasks.surfaces.measure_given import grid_of_picks, identifier
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_shape import Shape
-from volengine.tasks.surfaces.reading import Sampler
-from volengine.tasks.surfaces.sets import SetRead, drawn
+from volengine.tasks.surfaces.sampler import Sampler
+from volengine.tasks.surfaces.set_read import SetRead, drawn, grid_of_picks, identifier
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -54,7 +54,8 @@ def pick_on_surfaces(
     InputError
         Something exists at ``out``; the tomogram is another one; the score cannot be computed.
     """
-    from volengine.tasks.surfaces.reading import Sampler, beside
+    from volengine.tasks.surfaces.reading import beside
+    from volengine.tasks.surfaces.sampler import Sampler
     from volengine.tasks.surfaces.scores import score_of
 
     recipe = SurfacesPickRecipe.of(recipe)

@@ -12,7 +12,7 @@ from volengine.core.surface import Surface
 from volengine.nets.surface_model import SurfaceModelFacts, load_surface_model, probabilities
 from volengine.ops.surfaces.patches import Cylinder, places_around
 from volengine.ops.surfaces.sampling import poisson_disc
-from volengine.tasks.surfaces.reading import Sampler
+from volengine.tasks.surfaces.sampler import Sampler
 from volengine.tasks.surfaces.scored import Score, Scored, patches
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,7 @@ from volengine.tasks.surfaces.picking_recipes import SurfacesProfileRecipe
 from volengine.tasks.surfaces.writing import check_out_set, refuse_source
 
 if TYPE_CHECKING:
-    from volengine.tasks.surfaces.reading import Sampler
+    from volengine.tasks.surfaces.sampler import Sampler
 
 Floats = NDArray[np.float64]
 NAME = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
@@ -110,7 +110,8 @@ def profile_surfaces(
     """
     from volengine.io.surfaces import write_surfaces
     from volengine.ops.surfaces.profile_sampling import steps
-    from volengine.tasks.surfaces.reading import Sampler, beside
+    from volengine.tasks.surfaces.reading import beside
+    from volengine.tasks.surfaces.sampler import Sampler
 
     recipe = SurfacesProfileRecipe.of(recipe)
     where, place = path_text(source), path_text(out)

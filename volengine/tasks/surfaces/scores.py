@@ -19,7 +19,7 @@ from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
 from volengine.tasks.surfaces.scored import Score, Scored, patches
 
 if TYPE_CHECKING:
-    from volengine.tasks.surfaces.reading import Sampler
+    from volengine.tasks.surfaces.sampler import Sampler
 
 Floats = NDArray[np.float64]
 TEMPLATE_STEP = 1.0
@@ -86,7 +86,7 @@ def template_on(recipe: SurfacesPickRecipe, step: float) -> tuple[Cylinder, Floa
         The template is larger than 256 voxels along an axis, has no contrast, or a radius that its box does not hold.
     """
     from volengine.tasks.common.named import open_sized
-    from volengine.tasks.surfaces.reading import Sampler
+    from volengine.tasks.surfaces.sampler import Sampler
 
     assert recipe.template is not None
     volume = open_sized(recipe.template)
