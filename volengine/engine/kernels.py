@@ -99,6 +99,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
     ),
     "volengine.tasks.surface.mesh_blocks": ("mesh_surfaces",),
+    "volengine.tasks.surfaces.sample_blocks": ("sample_points",),
     "volengine.tasks.surfaces.measure_blocks": ("border_of_surfaces", "boxes_of_surfaces", "measure_rows"),
 }
 """The package's kernels: module, functions."""
@@ -115,6 +116,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.skeleton.finish": ("say_skeleton", "write_lines"),
     "volengine.tasks.stats.finish": ("write_counted",),
     "volengine.tasks.surface.finish": ("write_meshes",),
+    "volengine.tasks.surfaces.picked_finish": ("write_sampled",),
     "volengine.tasks.surfaces.measure_finish": ("write_measured",),
 }
 """The package's calls at the end of a plan: module, functions."""

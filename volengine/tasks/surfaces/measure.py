@@ -16,7 +16,7 @@ from volengine.engine.options import RunOptions
 from volengine.io.surfaces import ENDING, open_surfaces
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import join_url, plan_folder
-from volengine.tasks.surfaces.measure_finish import NOTED
+from volengine.tasks.surfaces.ended import noted
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_plan import plan_measure
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -128,7 +128,7 @@ def measure_surfaces(
     options = options.with_(overwrite=options.overwrite or recipe.overwrite)
     plan = run_one(MEASURE, where, place, recipe, options)
     written = plan.finish[0].params
-    told = plan_folder(MEASURE.run_dir(place, options), plan.name).read_json(NOTED) or {}
+    told = noted(plan_folder(MEASURE.run_dir(place, options), plan.name))
     rows = [{k: v for k, v in row.items() if k != "file"} for row in open_surfaces(written["out"]).rows]
     made = place if MEASURE.is_product(place) else written["out"]
     return Measured(made, rows, tuple(told.get("files", ())), tuple(told.get("notes", ())))

@@ -14,22 +14,17 @@ from volengine.core.block import Table
 from volengine.core.errors import FormatError
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
-from volengine.core.volume import Volume
-from volengine.engine.ledger import PlanFolder
 from volengine.engine.plan import Made, Plan
-from volengine.io.identity import check_unchanged
 from volengine.io.morphometrics import write_morphometrics
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, file_of, write_surfaces
 from volengine.tasks.surfaces.division import MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
+from volengine.tasks.surfaces.ended import check_given, note
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_rows import BORDER
-from volengine.tasks.surfaces.set_read import SetRead, check_files, facts_of
+from volengine.tasks.surfaces.set_read import SetRead, facts_of
 
 Part = tuple[Piece, dict[str, NDArray[Any]], Any]
 """A piece, its columns, and one value that is beside them."""
-
-NOTED = "notes.json"
-"""File of a plan's folder with the sentences for the user and the further files that were written."""
 
 SHOWN = ("mean_curvature_per_nm", "thickness_nm", "bilayer_nm", "nearest_surface_nm", "pick_nm", "border_nm")
 """Columns whose medians are said."""
@@ -78,7 +73,7 @@ def write_measured(
         What was read has changed since the run was planned.
     """
     recipe, mine = SurfacesMeasureRecipe.from_json(given["recipe"]), SetRead.from_json(given["set"])
-    check_given(given, recipe)
+    check_given(given)
     surfaces, told = mine.open(), list(notes)
     measured = pieces_of(tables("surfaces-measure") if mine.counts else {}, units_of(mine.counts, rows), MISSING)
     border: Iterator[Part] | None = None
@@ -105,7 +100,8 @@ def write_measured(
             yield surface, more
 
     write_surfaces(out, made(), facts_of(facts))
-    PlanFolder(folder).write_json(NOTED, {"notes": told, "files": files})
+    empty = "" if listed else f"{mine.path} has no surfaces."
+    note(folder, told, files, empty)
     products = [str(Path(out) / name) for name in (FACTS, *(file_of(row["number"]) for row in listed))]
     return Made((*products, *files), tuple(said_of(out, listed, told, files)))
 
@@ -166,21 +162,6 @@ def _without(surface: Surface, missing: int, recipe: SurfacesMeasureRecipe) -> s
         f"{surface.name}: {missing} of {len(surface.vertices)} vertices have no values, being more than "
         f"{recipe.max_transfer_nm:g} nm from every triangle of {recipe.morphometrics}."
     )
-
-
-def check_given(given: Mapping[str, Any], recipe: SurfacesMeasureRecipe) -> None:
-    """Refuse inputs that are not those that were planned.
-
-    Raises
-    ------
-    ChangedError
-        One has changed.
-    """
-    for one in (given["set"], *given["others"].values()):
-        SetRead.from_json(one).check(given["how"])
-    for volume in given["volumes"].values():
-        check_unchanged(Volume.from_json(volume))
-    check_files({name: getattr(recipe, name) for name in given["files"]}, given["files"], given["how"])
 
 
 def table_row(surface: Surface) -> dict[str, Any]:

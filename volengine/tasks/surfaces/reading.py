@@ -10,6 +10,7 @@ from volengine.io.open import OpenVolume
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
+from volengine.tasks.surfaces.sampler import Sampler as Sampler
 
 EXTENT = 0.02
 """Share by which the extents of surfaces' tomogram and of the tomogram that is given may differ, beside two voxels."""

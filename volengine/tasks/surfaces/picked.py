@@ -1,0 +1,40 @@
+"""What Python gets of a finished plan of ``surfaces sample`` or ``surfaces pick``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.tasks.common.jobs import Verb
+from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.surfaces.ended import noted
+from volengine.tasks.surfaces.found import FOUND, found_in
+from volengine.tasks.surfaces.set_read import facts_of
+from volengine.tasks.surfaces.writing import Picked, write_found
+
+
+def picked(verb: Verb[Any, Any, Any, Any], plan: Plan, out: str, options: RunOptions) -> Picked:
+    """The table that a plan has written, read again, with what was said of it.
+
+    Parameters
+    ----------
+    verb
+        The verb.
+    plan
+        Its plan, which has run.
+    out
+        What the user has named.
+    options
+        How it has run.
+    """
+    written = plan.finish[0].params
+    folder = plan_folder(verb.run_dir(out, options), plan.name)
+    file = out if verb.is_product(out) else written["out"]
+    with np.load(folder.path / FOUND, allow_pickle=False) as table:
+        parts = found_in([dict(table)])
+    z, y, x = written["size"]
+    picks, counts, _ = write_found(None, parts, (z, y, x), facts_of(written["facts"]), noted(folder)["feature"], None)
+    return Picked(file, picks, counts, tuple(noted(folder).get("notes", ())))
