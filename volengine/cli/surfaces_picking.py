@@ -71,7 +71,7 @@ def profile(source: str, out: str, **values: Any) -> None:
 @recipe_options(SurfacesPickRecipe, formats=TO)
 def pick(source: str, out: str, **values: Any) -> None:
     """Particles on surfaces: local maxima of a score that keep a distance along the surface."""
-    from volengine.tasks.surfaces.pick import pick_on_surfaces
+    from volengine.tasks.surfaces.pick_verb import pick_on_surfaces
 
     _say(pick_on_surfaces(source, out, from_options(SurfacesPickRecipe, values)))
 

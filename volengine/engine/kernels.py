@@ -99,6 +99,8 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
     ),
     "volengine.tasks.surface.mesh_blocks": ("mesh_surfaces",),
+    "volengine.tasks.surfaces.pick_blocks": ("find_particles", "least_of_scores", "score_rows", "spread_around"),
+    "volengine.tasks.surfaces.profile_blocks": ("profile_rows", "unroll_surfaces"),
     "volengine.tasks.surfaces.sample_blocks": ("sample_points",),
     "volengine.tasks.surfaces.measure_blocks": ("border_of_surfaces", "boxes_of_surfaces", "measure_rows"),
 }
@@ -116,7 +118,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.skeleton.finish": ("say_skeleton", "write_lines"),
     "volengine.tasks.stats.finish": ("write_counted",),
     "volengine.tasks.surface.finish": ("write_meshes",),
-    "volengine.tasks.surfaces.picked_finish": ("write_sampled",),
+    "volengine.tasks.surfaces.picked_finish": ("write_picked", "write_sampled"),
+    "volengine.tasks.surfaces.profile_finish": ("write_profiles",),
     "volengine.tasks.surfaces.measure_finish": ("write_measured",),
 }
 """The package's calls at the end of a plan: module, functions."""

@@ -1,4 +1,4 @@
-"""What the last calls of plans on surfaces have in common: inputs that are still the same, and what is kept for users."""
+"""What the last calls of plans on surfaces share: inputs that are still the same, and what is kept for users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_given(given: Mapping[str, Any]) -> None:
     check_files({name: given["recipe"][name] for name in given["files"]}, given["files"], given["how"])
 
 
-def note(folder: str, notes: Sequence[str], files: Sequence[str] = (), empty: str = "", feature: str = "") -> None:
+def note(folder: str, notes: Sequence[str], files: Sequence[str] = (), empty: str = "", **more: Any) -> None:
     """Keep what is said to the user in the plan's folder.
 
     Parameters
@@ -48,10 +48,10 @@ def note(folder: str, notes: Sequence[str], files: Sequence[str] = (), empty: st
         Further files that were written.
     empty
         Why nothing was found; empty if something was.
-    feature
-        Name of what was found.
+    more
+        Further JSON values.
     """
-    PlanFolder(folder).write_json(NOTED, {"notes": list(notes), "files": list(files), "empty": empty, "feature": feature})
+    PlanFolder(folder).write_json(NOTED, {"notes": list(notes), "files": list(files), "empty": empty, **more})
 
 
 def noted(folder: PlanFolder) -> dict[str, Any]:

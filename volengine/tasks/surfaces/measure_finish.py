@@ -106,7 +106,7 @@ def write_measured(
     return Made((*products, *files), tuple(said_of(out, listed, told, files)))
 
 
-def pieces_of(tables: Mapping[int, Table], units: Units, extra: str) -> Iterator[Part]:
+def pieces_of(tables: Mapping[int, Table], units: Units, extra: str | None) -> Iterator[Part]:
     """The pieces of all units with their columns, in order; one table is in memory at a time.
 
     Parameters
@@ -116,13 +116,14 @@ def pieces_of(tables: Mapping[int, Table], units: Units, extra: str) -> Iterator
     units
         The pieces of each unit.
     extra
-        A column with a value for each piece.
+        A column with a value for each piece; ``None``: there is none.
     """
     for number, pieces in enumerate(units):
         table = tables[number]
         columns = {name: c for name, c in table.items() if name not in (PIECE, extra)}
         stop = 0
-        for piece, count, more in zip(pieces, table[PIECE].tolist(), table[extra].tolist(), strict=True):
+        beside = [None] * len(pieces) if extra is None else table[extra].tolist()
+        for piece, count, more in zip(pieces, table[PIECE].tolist(), beside, strict=True):
             start, stop = stop, stop + count
             yield piece, {name: column[start:stop] for name, column in columns.items()}, more
 
@@ -141,7 +142,7 @@ def joined(surface: Surface, pieces: Iterator[Part]) -> tuple[dict[str, NDArray[
         piece, columns, more = next(pieces)
         rows = columns.pop("row")
         for name, column in columns.items():
-            found.setdefault(name, np.zeros(len(seen), column.dtype))[rows] = column
+            found.setdefault(name, np.zeros((len(seen), *column.shape[1:]), column.dtype))[rows] = column
         seen[rows] += 1
         total, last = total + more, piece.part == piece.parts - 1
     if (seen != 1).any():

@@ -28,8 +28,7 @@ def grid_of_model(facts: SurfaceModelFacts) -> Cylinder:
 
 
 def sums_around(surface: Surface, grid: Cylinder, sample: Sampler) -> Floats:
-    """(n, 3) number, sum and sum of squares of the values around 512 points each of a surface, :data:`STATISTICS_SPACING`
-    apart."""
+    """(n, 3) number, sum and sum of squares of the values around points of a surface, for 512 of them each."""
     points = poisson_disc(surface, STATISTICS_SPACING, np.random.default_rng(surface.number))
     found = []
     for first in range(0, len(points), 512):
