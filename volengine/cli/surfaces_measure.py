@@ -8,16 +8,14 @@ from typing import Any
 import click
 
 from volengine.cli.command import Command
-from volengine.cli.execute import execute
 from volengine.cli.messages import say, verbose
 from volengine.cli.options import NO_NETWORK, from_options, recipe_options, source_and_out
+from volengine.cli.surfaces_run import run_on_sets
 from volengine.engine.options import RunOptions
 from volengine.io.surfaces import ENDING, FACTS, open_surfaces
-from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.surfaces.measure import MEASURE
 from volengine.tasks.surfaces.measure_finish import line_of_row
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-from volengine.tasks.surfaces.sets import name_of_set, set_paths
 
 SECTIONS = {
     "What is measured": ("measures", "radius_nm", "max_thickness_nm", "others", "picks", "labels"),
@@ -50,10 +48,8 @@ def measure(source: tuple[str, ...], out: str, **values: Any) -> None:
     """
     options = from_options(RunOptions, values)
     recipe = from_options(SurfacesMeasureRecipe, values)
-    jobs, run_dir = jobs_of(MEASURE, set_paths(source), out, recipe, options)
-    execute(jobs, run_dir, options)
-    if verbose() and not options.dry_run:
-        for job in jobs:
-            place = Path(out if MEASURE.is_product(out) else f"{out}/{name_of_set(job.name)}{ENDING}")
-            for row in open_surfaces(place).rows if (place / FACTS).is_file() else ():
-                say(f"  {line_of_row(row)}")
+    names, _ = run_on_sets(MEASURE, source, out, recipe, options)
+    for name in names if verbose() and not options.dry_run else ():
+        place = Path(out if MEASURE.is_product(out) else f"{out}/{name}{ENDING}")
+        for row in open_surfaces(place).rows if (place / FACTS).is_file() else ():
+            say(f"  {line_of_row(row)}")
