@@ -9,9 +9,9 @@ import click
 
 from volengine.cli.execute import execute
 from volengine.engine.options import RunOptions
+from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Verb, jobs_of
 from volengine.tasks.common.layout import plan_folder
-from volengine.tasks.surfaces.ended import noted
 from volengine.tasks.surfaces.sets import name_of_set, set_paths
 
 

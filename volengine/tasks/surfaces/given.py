@@ -13,9 +13,9 @@ from volengine.io.surfaces import SurfaceSet
 from volengine.tasks.common.jobs import Verb
 from volengine.tasks.common.layout import join_url, plan_folder
 from volengine.tasks.common.named import open_sized
+from volengine.tasks.common.set_read import SetRead, file_identity
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe, SurfacesProfileRecipe, SurfacesSampleRecipe
 from volengine.tasks.surfaces.reading import beside
-from volengine.tasks.surfaces.set_read import SetRead, file_identity
 from volengine.tasks.surfaces.sets import name_of_set, one_of
 from volengine.tasks.surfaces.writing import check_out
 

@@ -14,9 +14,9 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.engine.options import RunOptions
 from volengine.io.surfaces import ENDING, open_surfaces
+from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import join_url, plan_folder
-from volengine.tasks.surfaces.ended import noted
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_plan import plan_measure
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe

@@ -14,9 +14,9 @@ import numpy as np
 from volengine.core.block import Block, Result, Table, merge_tables
 from volengine.core.digest import exact_text
 from volengine.ops.surfaces.proximity import box_around
-from volengine.tasks.surfaces.division import MISSING, NOTES, PIECE, units_of, whole_units_of
+from volengine.tasks.common.division import MISSING, NOTES, PIECE, units_of, whole_units_of
+from volengine.tasks.common.set_read import READ_BYTES, SetRead
 from volengine.tasks.surfaces.measure_rows import CACHE_BYTES, Boxes, measuring
-from volengine.tasks.surfaces.set_read import READ_BYTES, SetRead
 
 GEODESIC_BYTES = 1200
 """Memory for each vertex of a surface with a border while distances from it are computed."""

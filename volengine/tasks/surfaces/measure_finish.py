@@ -17,11 +17,11 @@ from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.engine.plan import Made, Plan
 from volengine.io.morphometrics import write_morphometrics
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, file_of, write_surfaces
-from volengine.tasks.surfaces.division import MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
-from volengine.tasks.surfaces.ended import check_given, note
+from volengine.tasks.common.division import MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
+from volengine.tasks.common.ended import check_given, note
+from volengine.tasks.common.set_read import SetRead, facts_of
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_rows import BORDER
-from volengine.tasks.surfaces.set_read import SetRead, facts_of
 
 Part = tuple[Piece, dict[str, NDArray[Any]], Any]
 """A piece, its columns, and one value that is beside them."""

@@ -15,8 +15,8 @@ from volengine.io.stores import located
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.set_read import SetRead, file_identity, grid_of_picks, identifier
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-from volengine.tasks.surfaces.set_read import SetRead, file_identity, grid_of_picks, identifier
 from volengine.tasks.surfaces.sets import one_of, others_of
 
 Floats = NDArray[np.float64]

@@ -5,27 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from volengine.core.tiling import Tiling
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import Stage, TableInput, kernel_bytes
 from volengine.io.stores import located
-from volengine.tasks.surfaces import division
-from volengine.tasks.surfaces.division import Units, units_of, whole_units_of
+from volengine.tasks.common import division
+from volengine.tasks.common.division import Units, line_of, units_of, whole_units_of
+from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.surfaces.measure_density import distances_of
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-from volengine.tasks.surfaces.set_read import SetRead
 from volengine.tasks.surfaces.sets import name_of_set
 
 _BLOCKS = "volengine.tasks.surfaces.measure_blocks"
 _WRITE = "volengine.tasks.surfaces.measure_finish:write_measured"
-
-
-def line_of(units: int) -> Tiling:
-    """The tiling of a stage with so many units, which are no blocks of a volume."""
-    return Tiling((units, 1, 1), (1, 1, 1))
 
 
 def plan_measure(

@@ -18,12 +18,12 @@ from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
 from volengine.io.morphometrics import Morphometrics, read_morphometrics
-from volengine.tasks.surfaces.division import Piece, near_rows
+from volengine.tasks.common.division import Piece, near_rows
+from volengine.tasks.common.set_read import SetRead, drawn, grid_of_picks, identifier
 from volengine.tasks.surfaces.measure_density import leaflets, rows_read
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_shape import Shape
 from volengine.tasks.surfaces.sampler import Sampler
-from volengine.tasks.surfaces.set_read import SetRead, drawn, grid_of_picks, identifier
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

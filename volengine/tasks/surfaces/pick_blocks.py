@@ -20,7 +20,8 @@ from volengine.core.surface import Surface
 from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
 from volengine.nets.surface_model import load_surface_model
-from volengine.tasks.surfaces.division import NOTES, PIECE, Units, run_rows, units_of, whole_units_of
+from volengine.tasks.common.division import NOTES, PIECE, Units, run_rows, units_of, whole_units_of
+from volengine.tasks.common.set_read import READ_BYTES, SetRead
 from volengine.tasks.surfaces.found import table_of
 from volengine.tasks.surfaces.pick import found_on, least_score, prepared
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
@@ -28,7 +29,6 @@ from volengine.tasks.surfaces.predict import grid_of_model, network_score, sprea
 from volengine.tasks.surfaces.sampler import Sampler
 from volengine.tasks.surfaces.scored import Score, Scored
 from volengine.tasks.surfaces.scores import score_of
-from volengine.tasks.surfaces.set_read import READ_BYTES, SetRead
 
 CACHE_BYTES = 128 << 20
 """Chunks of the tomogram that are kept."""

@@ -18,14 +18,14 @@ from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import Stage, TableInput, kernel_bytes
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING
+from volengine.tasks.common import division
+from volengine.tasks.common.division import line_of
 from volengine.tasks.common.jobs import Request, run_one
 from volengine.tasks.common.layout import join_url, plan_folder
-from volengine.tasks.surfaces import division
+from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
-from volengine.tasks.surfaces.measure_plan import line_of
 from volengine.tasks.surfaces.picked import picked
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
-from volengine.tasks.surfaces.set_read import SetRead
 from volengine.tasks.surfaces.sets import name_of_set
 from volengine.tasks.surfaces.writing import Picked, check_out_set, grid_of
 

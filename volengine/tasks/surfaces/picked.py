@@ -8,11 +8,11 @@ import numpy as np
 
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
+from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Verb
 from volengine.tasks.common.layout import plan_folder
-from volengine.tasks.surfaces.ended import noted
+from volengine.tasks.common.set_read import facts_of
 from volengine.tasks.surfaces.found import FOUND, found_in
-from volengine.tasks.surfaces.set_read import facts_of
 from volengine.tasks.surfaces.writing import Picked, write_found
 
 

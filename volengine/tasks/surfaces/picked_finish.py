@@ -13,13 +13,13 @@ from volengine.core.atomic import replacing
 from volengine.core.surface import Surface
 from volengine.engine.plan import Made, Plan
 from volengine.io.surfaces import FACTS, SurfaceFacts, write_surfaces
-from volengine.tasks.surfaces.division import NOTES, units_of
-from volengine.tasks.surfaces.ended import check_given, note
+from volengine.tasks.common.division import NOTES, units_of
+from volengine.tasks.common.ended import check_given, note
+from volengine.tasks.common.set_read import SetRead, facts_of
 from volengine.tasks.surfaces.found import FOUND, Found, found_in, table_of
 from volengine.tasks.surfaces.measure_finish import pieces_of
 from volengine.tasks.surfaces.pick import prepared
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
-from volengine.tasks.surfaces.set_read import SetRead, facts_of
 from volengine.tasks.surfaces.writing import write_found
 
 SCORE = "score"

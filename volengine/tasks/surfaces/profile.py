@@ -18,19 +18,19 @@ from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import Stage, kernel_bytes
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING
+from volengine.tasks.common import division
+from volengine.tasks.common.division import line_of
+from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import join_url, plan_folder
-from volengine.tasks.surfaces import division
-from volengine.tasks.surfaces.ended import noted
+from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.surfaces.given import BesideGiven
 from volengine.tasks.surfaces.measure import refuse_others
-from volengine.tasks.surfaces.measure_plan import line_of
 from volengine.tasks.surfaces.picking_recipes import SurfacesProfileRecipe
 from volengine.tasks.surfaces.profile_read import column_name as column_name
 from volengine.tasks.surfaces.profile_read import distance_in as distance_in
 from volengine.tasks.surfaces.profile_read import membranogram as membranogram
 from volengine.tasks.surfaces.profile_read import profiles_of as profiles_of
-from volengine.tasks.surfaces.set_read import SetRead
 from volengine.tasks.surfaces.sets import name_of_set
 from volengine.tasks.surfaces.writing import refuse_source
 

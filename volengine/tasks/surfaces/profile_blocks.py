@@ -18,11 +18,11 @@ from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.profile_sampling import steps
-from volengine.tasks.surfaces.division import MISSING, NOTES, PIECE, Piece, near_rows, units_of, whole_units_of
+from volengine.tasks.common.division import MISSING, NOTES, PIECE, Piece, near_rows, units_of, whole_units_of
+from volengine.tasks.common.set_read import READ_BYTES, SetRead, drawn
 from volengine.tasks.surfaces.picking_recipes import SurfacesProfileRecipe
 from volengine.tasks.surfaces.profile_read import pictures
 from volengine.tasks.surfaces.sampler import Sampler
-from volengine.tasks.surfaces.set_read import READ_BYTES, SetRead, drawn
 
 CACHE_BYTES = 128 << 20
 """Chunks of the tomogram that are kept."""

@@ -16,12 +16,12 @@ from volengine.engine.plan import Made, Plan
 from volengine.io.surfaces import FACTS, file_of, write_surfaces
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.profile_sampling import steps
-from volengine.tasks.surfaces.division import MISSING, NOTES, units_of, whole_units_of
-from volengine.tasks.surfaces.ended import check_given, note
+from volengine.tasks.common.division import MISSING, NOTES, units_of, whole_units_of
+from volengine.tasks.common.ended import check_given, note
+from volengine.tasks.common.set_read import SetRead, facts_of
 from volengine.tasks.surfaces.measure_finish import joined, pieces_of
 from volengine.tasks.surfaces.picking_recipes import SurfacesProfileRecipe
 from volengine.tasks.surfaces.profile_read import column_name
-from volengine.tasks.surfaces.set_read import SetRead, facts_of
 
 
 def write_profiles(

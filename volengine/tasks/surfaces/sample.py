@@ -17,13 +17,13 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import Stage, kernel_bytes
 from volengine.io.stores import located
+from volengine.tasks.common import division
+from volengine.tasks.common.division import line_of
 from volengine.tasks.common.jobs import Request, run_one
-from volengine.tasks.surfaces import division
+from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
-from volengine.tasks.surfaces.measure_plan import line_of
 from volengine.tasks.surfaces.picked import picked
 from volengine.tasks.surfaces.picking_recipes import SurfacesSampleRecipe
-from volengine.tasks.surfaces.set_read import SetRead
 from volengine.tasks.surfaces.sets import name_of_set
 from volengine.tasks.surfaces.writing import Picked, grid_of
 

@@ -9,10 +9,10 @@ import numpy as np
 from volengine.core.block import Block, Result
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
-from volengine.tasks.surfaces.division import whole_units_of
+from volengine.tasks.common.division import whole_units_of
+from volengine.tasks.common.set_read import READ_BYTES, SetRead
 from volengine.tasks.surfaces.found import Found, table_of
 from volengine.tasks.surfaces.picking_recipes import SurfacesSampleRecipe
-from volengine.tasks.surfaces.set_read import READ_BYTES, SetRead
 
 POINT_BYTES = 2000
 """Memory for each vertex of a surface while points are put on it."""

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.tiling import Tiling
+
 Ints = NDArray[np.int64]
 
 PIECE, MISSING, NOTES = "piece.count", "piece.missing", "notes"
@@ -103,3 +105,8 @@ def run_rows(count: int, piece: Piece, step: int = 1) -> slice:
     steps = -(-count // step)
     first, last = (steps * k // piece.parts * step for k in (piece.part, piece.part + 1))
     return slice(min(first, count), min(last, count))
+
+
+def line_of(units: int) -> Tiling:
+    """The tiling of a stage with so many units, which are no blocks of a volume."""
+    return Tiling((units, 1, 1), (1, 1, 1))

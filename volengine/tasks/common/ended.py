@@ -8,7 +8,7 @@ from typing import Any
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.io.identity import check_unchanged
-from volengine.tasks.surfaces.set_read import SetRead, check_files
+from volengine.tasks.common.set_read import SetRead, check_files
 
 NOTED = "notes.json"
 """File of a plan's folder with the sentences for the user and the further files that were written."""
