@@ -65,6 +65,13 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "relabel_by_cells",
         "space_cell",
     ),
+    "volengine.tasks.picks.measure_blocks": (
+        "beside_set",
+        "beside_volume",
+        "depth_in_slab",
+        "mask_of_volume",
+        "value_of_volume",
+    ),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
         "blend_block",
@@ -112,6 +119,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.filter.finish": ("say_range", "write_amplitudes"),
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("forget_labels", "write_table"),
+    "volengine.tasks.picks.measure_finish": ("keep_measured",),
     "volengine.tasks.run": ("forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
