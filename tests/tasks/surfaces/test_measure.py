@@ -163,6 +163,14 @@ def test_tables_of_surface_morphometrics_come_back(tmp_path: Path) -> None:
     columns = open_surfaces(tmp_path / "c.surfaces").read(1).columns
     np.testing.assert_allclose(columns["mean_curvature_VV"], 1 / 15, rtol=0.02)
     assert "area" not in columns
+    table = pd.read_csv(made.files[0])
+    names = {"kappa_1": "row", "kappa_2": "file", "curvedness_VV": "notes"}  # as tables of units call their own columns
+    table.rename(columns=names).to_csv(tmp_path / "named.csv", index=False)
+    named = second.with_(morphometrics=str(tmp_path / "named.csv"))
+    measure_surfaces(tmp_path / "a.surfaces", tmp_path / "e.surfaces", named)
+    found = open_surfaces(tmp_path / "e.surfaces").read(1).columns
+    for theirs, ours in names.items():
+        np.testing.assert_array_equal(found[ours], columns[theirs])
     far = SurfacesMeasureRecipe(measures=("volume",), morphometrics=made.files[0], morphometrics_unit="angstrom")
     made = measure_surfaces(tmp_path / "a.surfaces", tmp_path / "d.surfaces", far)
     assert "2562 of 2562 vertices have no values" in made.notes[0]

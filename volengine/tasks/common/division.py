@@ -23,6 +23,9 @@ Ints = NDArray[np.int64]
 PIECE, MISSING, NOTES = "piece.count", "piece.missing", "notes"
 """Columns of tables beside those of the vertices: vertices of each piece, those without values; sentences."""
 
+COLUMN = "column."
+"""Before the names of measured columns in tables, where users' own names are among them."""
+
 ROWS = 20_000
 """Vertices of a unit, about."""
 

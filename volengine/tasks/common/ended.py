@@ -55,6 +55,6 @@ def note(folder: str, notes: Sequence[str], files: Sequence[str] = (), empty: st
 
 
 def noted(folder: PlanFolder) -> dict[str, Any]:
-    """What :func:`note` has kept."""
+    """What :func:`note` has kept; nothing if that is gone."""
     found = folder.read_json(NOTED)
-    return found if isinstance(found, dict) else {}
+    return {"notes": [], "files": [], "empty": "", **(found if isinstance(found, dict) else {})}

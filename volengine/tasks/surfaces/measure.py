@@ -131,4 +131,5 @@ def measure_surfaces(
     told = noted(plan_folder(MEASURE.run_dir(place, options), plan.name))
     rows = [{k: v for k, v in row.items() if k != "file"} for row in open_surfaces(written["out"]).rows]
     made = place if MEASURE.is_product(place) else written["out"]
-    return Measured(made, rows, tuple(told.get("files", ())), tuple(told.get("notes", ())))
+    empty = [f"Nothing was measured: {told['empty']}"] if told["empty"] else []
+    return Measured(made, rows, tuple(told["files"]), (*told["notes"], *empty))

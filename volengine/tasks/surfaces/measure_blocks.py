@@ -14,7 +14,7 @@ import numpy as np
 from volengine.core.block import Block, Result, Table, merge_tables
 from volengine.core.digest import exact_text
 from volengine.ops.surfaces.proximity import box_around
-from volengine.tasks.common.division import MISSING, NOTES, PIECE, units_of, whole_units_of
+from volengine.tasks.common.division import COLUMN, MISSING, NOTES, PIECE, units_of, whole_units_of
 from volengine.tasks.common.set_read import READ_BYTES, SetRead
 from volengine.tasks.surfaces.measure_rows import CACHE_BYTES, Boxes, measuring
 
@@ -98,7 +98,7 @@ def measure_rows(block: Block, given: dict[str, Any], rows: int) -> Result:
     missing: list[int] = []
     for piece in units_of(work.set.counts, rows)[block.number]:
         row, columns, without = work.columns(piece, boxes)
-        tables.append({"row": row, **columns})
+        tables.append({"row": row, **{COLUMN + name: column for name, column in columns.items()}})
         missing.append(without)
     counts = np.array([len(table["row"]) for table in tables])
     table = {**merge_tables(tables), PIECE: counts, MISSING: np.array(missing)}

@@ -17,7 +17,7 @@ from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.engine.plan import Made, Plan
 from volengine.io.morphometrics import write_morphometrics
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, file_of, write_surfaces
-from volengine.tasks.common.division import MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
+from volengine.tasks.common.division import COLUMN, MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
 from volengine.tasks.common.ended import check_given, note
 from volengine.tasks.common.set_read import SetRead, facts_of
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -141,7 +141,8 @@ def joined(surface: Surface, pieces: Iterator[Part]) -> tuple[dict[str, NDArray[
     while not last:
         piece, columns, more = next(pieces)
         rows = columns.pop("row")
-        for name, column in columns.items():
+        for key, column in columns.items():
+            name = key.removeprefix(COLUMN)
             found.setdefault(name, np.zeros((len(seen), *column.shape[1:]), column.dtype))[rows] = column
         seen[rows] += 1
         total, last = total + more, piece.part == piece.parts - 1

@@ -33,8 +33,11 @@ def picked(verb: Verb[Any, Any, Any, Any], plan: Plan, out: str, options: RunOpt
     written = plan.finish[0].params
     folder = plan_folder(verb.run_dir(out, options), plan.name)
     file = out if verb.is_product(out) else written["out"]
+    told = noted(folder)
     with np.load(folder.path / FOUND, allow_pickle=False) as table:
         parts = found_in([dict(table)])
     z, y, x = written["size"]
-    picks, counts, _ = write_found(None, parts, (z, y, x), facts_of(written["facts"]), noted(folder)["feature"], None)
-    return Picked(file, picks, counts, tuple(noted(folder).get("notes", ())))
+    feature = told.get("feature", written["facts"]["feature"])
+    picks, counts, _ = write_found(None, parts, (z, y, x), facts_of(written["facts"]), feature, None)
+    empty = [f"No picks: {told['empty']}"] if told["empty"] else []
+    return Picked(file, picks, counts, (*told["notes"], *empty))

@@ -198,4 +198,4 @@ def profile_surfaces(
     plan = run_one(PROFILE, path_text(source), place, recipe, options)
     told = noted(plan_folder(PROFILE.run_dir(place, options), plan.name))
     made = place if PROFILE.is_product(place) else plan.finish[0].params["out"]
-    return Profiled(made, told["outside"], tuple(told["files"]), tuple(told["notes"]))
+    return Profiled(made, told.get("outside", float("nan")), tuple(told["files"]), tuple(told["notes"]))
