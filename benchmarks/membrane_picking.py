@@ -34,9 +34,9 @@ from volengine.ops.score import pair_picks
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.profile_sampling import along_normals
 from volengine.tasks.surfaces.averaging import turns_on
-from volengine.tasks.surfaces.pick import pick_on_surfaces
-from volengine.tasks.surfaces.reading import Sampler
+from volengine.tasks.surfaces.pick_verb import pick_on_surfaces
 from volengine.tasks.surfaces.sample import sample_surfaces
+from volengine.tasks.surfaces.sampler import Sampler
 from volengine.tasks.surfaces.train import train_on_surfaces
 
 STEP_VOX = 1.72

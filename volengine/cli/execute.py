@@ -7,16 +7,22 @@ import click
 from volengine.cli.messages import say
 from volengine.core.errors import RunError, VolengineError
 from volengine.engine.options import RunOptions
-from volengine.engine.report import named, summary
+from volengine.engine.report import RunReport, named, summary
 from volengine.engine.run import Job, run_jobs
 from volengine.engine.show import describe
 
 
 def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
     """Run the jobs (or print their plans with ``--dry-run``); raises if one failed, or would be refused."""
+    if (report := reported(jobs, run_dir, options)) is not None:
+        report.check()
+
+
+def reported(jobs: list[Job], run_dir: str, options: RunOptions) -> RunReport | None:
+    """Run the jobs and print a summary; returns the report, which says what failed, or ``None`` with ``--dry-run``."""
     if options.dry_run:
         _show_plans(jobs, options)
-        return
+        return None
     if len(jobs) == 1:  # a single input is checked before anything is written
         plan = jobs[0].plan()
         plan.check(options.limit_bytes())
@@ -24,7 +30,7 @@ def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
     report = run_jobs(jobs, run_dir, options)
     say(summary(report))
     say(f"run folder: {run_dir}")
-    report.check()
+    return report
 
 
 def _show_plans(jobs: list[Job], options: RunOptions) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from volengine.cli.command import Group
+from volengine.cli.execute import reported
 from volengine.cli.info import to_json
 from volengine.cli.messages import say, verbose
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options
+from volengine.engine.options import RunOptions
 from volengine.io.picks.formats import FORMATS
 from volengine.tasks.common.inputs import globbed
 from volengine.tasks.picks.recipe import (
@@ -189,20 +191,34 @@ def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
         "volengine picks measure picks.star --out measured.star --surface membrane=TS_01.surfaces",
         "volengine picks measure all.star --out all.csv --labels mitochondrion=labels/ --reach-nm 100",
         "volengine picks measure picks.star --out deep.star --lamella TS_01.mrc --neighbours-nm 30",
+        "volengine picks measure picks --out measured/ --to relion --surface membrane=sets --workers 4",
     ),
     sections=AROUND | INPUT | WRITTEN,
 )
-@tables_and_out()
-@recipe_options(PicksMeasureRecipe, formats=NAMES)
+@tables_and_out(most=None, metavar="FILE...")
+@recipe_options(PicksMeasureRecipe, formats=NAMES, leave_out=("overwrite",))
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
 def measure(files: tuple[str, ...], out: str, **values: Any) -> None:
     """The picks of a file with what surrounds each, as columns: surfaces, labels, the lamella, other picks.
 
-    Names of volumes and surfaces say of which tomogram they are, so that a folder of them serves all tomograms of the
-    file. picks filter --where chooses picks by these columns.
+    FILE are files of picks of one or many tomograms, globs, or folders of them, such as that of a run. Names of volumes
+    and surfaces say of which tomogram they are, so that a folder of them serves all tomograms. picks filter --where
+    chooses picks by these columns.
     """
-    from volengine.tasks.picks.measure import measure_picks
+    from volengine.tasks.picks.measure import PicksCase
 
-    _say(measure_picks(files[0], out, from_options(PicksMeasureRecipe, values)))
+    options = from_options(RunOptions, values)
+    case = PicksCase(files, out, from_options(PicksMeasureRecipe, values), options)
+    report = reported(case.jobs(), case.run_dir, options)
+    if report is None:
+        return
+    for made in case.finish(report):
+        _say(made)
+    for label in case.empty():
+        click.echo(f"Warning: {label}: the table has no picks; nothing was measured.", err=True)
+    for file in case.unwritten:
+        click.echo(f"Warning: {file}: not written, as not all of its tomograms are measured; run it again.", err=True)
+    report.check()
 
 
 @command.command(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from volengine.cli.command import Command
 from volengine.cli.messages import say, verbose
-from volengine.cli.options import from_options, recipe_options, source_and_out
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options, source_and_out
+from volengine.cli.surfaces_run import run_on_sets
+from volengine.engine.options import RunOptions
+from volengine.io.surfaces import ENDING, FACTS, open_surfaces
+from volengine.tasks.surfaces.measure import MEASURE
+from volengine.tasks.surfaces.measure_finish import line_of_row
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-
-SHOWN = ("mean_curvature_per_nm", "thickness_nm", "bilayer_nm", "nearest_surface_nm", "pick_nm", "border_nm")
-"""Columns whose medians are printed."""
 
 SECTIONS = {
     "What is measured": ("measures", "radius_nm", "max_thickness_nm", "others", "picks", "labels"),
@@ -30,24 +33,23 @@ SECTIONS = {
         "volengine surfaces measure TS_01.surfaces --out measured.surfaces --radius-nm 12",
         "volengine surfaces measure OMM.surfaces --out OMM_far.surfaces --others IMM.surfaces,ER.surfaces",
         "volengine surfaces measure OMM.surfaces --out OMM_thick.surfaces --tomogram TS_01.mrc --csv out",
+        "volengine surfaces measure sets --out measured --tomogram tomograms --workers 4",
     ),
     sections=SECTIONS,
 )
-@source_and_out("The set of surfaces (*.surfaces) to write: the same with what was measured as columns.")
-@recipe_options(SurfacesMeasureRecipe)
-def measure(source: str, out: str, **values: Any) -> None:
-    """Curvature, thickness and distances at each vertex of surfaces; means and medians in their table."""
-    from volengine.tasks.surfaces.measure import measure_surfaces
+@source_and_out("The set (*.surfaces) to write, with what was measured as columns; of several: a folder.", several=True)
+@recipe_options(SurfacesMeasureRecipe, leave_out=("overwrite",))
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
+def measure(source: tuple[str, ...], out: str, **values: Any) -> None:
+    """Curvature, thickness and distances at each vertex of surfaces; means and medians in their table.
 
-    made = measure_surfaces(source, out, from_options(SurfacesMeasureRecipe, values))
-    say(f"{made.out}: {len(made.rows)} surfaces measured")
-    for row in made.rows if verbose() or len(made.rows) == 1 else ():
-        say(f"  surface {row['number']}: {row['area_nm2']:.5g} nm2" + "".join(_medians(row)))
-    for note in made.notes:
-        say(f"  {note}")
-    if made.files:
-        say(f"  {len(made.files)} tables for Surface Morphometrics, for example {made.files[0]}")
-
-
-def _medians(row: dict[str, Any]) -> list[str]:
-    return [f", {name} {row[f'{name}_median']:.4g}" for name in SHOWN if f"{name}_median" in row]
+    SOURCE are sets of surfaces, mesh files, folders or globs. Of volumes and sets that a folder or glob names, those of
+    each tomogram are taken, by their names.
+    """
+    options = from_options(RunOptions, values)
+    recipe = from_options(SurfacesMeasureRecipe, values)
+    names, _ = run_on_sets(MEASURE, source, out, recipe, options)
+    for name in names if verbose() and not options.dry_run else ():
+        place = Path(out if MEASURE.is_product(out) else f"{out}/{name}{ENDING}")
+        for row in open_surfaces(place).rows if (place / FACTS).is_file() else ():
+            say(f"  {line_of_row(row)}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import numpy as np
 
 from volengine.cli.command import Command, Group
 from volengine.cli.messages import say, verbose
-from volengine.cli.options import from_options, recipe_options, source_and_out
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options, source_and_out
+from volengine.cli.surfaces_run import run_on_sets
+from volengine.engine.options import RunOptions
 from volengine.io.picks.formats import FORMATS
+from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.surfaces.found import FOUND, MANY, OF
 from volengine.tasks.surfaces.picking_recipes import (
     SurfacesPickRecipe,
     SurfacesProfileRecipe,
@@ -17,11 +22,10 @@ from volengine.tasks.surfaces.picking_recipes import (
     SurfacesTrainRecipe,
 )
 
-if TYPE_CHECKING:
-    from volengine.tasks.surfaces.writing import Picked
-
 TO = {"to": [name for name, one in FORMATS.items() if one.writes]}
-TABLE = "The table of picks to write: .star and the other formats of volengine picks."
+TABLE = "The table of picks to write, in a format of volengine picks; of several sets: a folder."
+OVERWRITE = ("overwrite",)
+"""Field of recipes that is an option of runs."""
 
 
 @click.command(
@@ -29,16 +33,18 @@ TABLE = "The table of picks to write: .star and the other formats of volengine p
     cls=Command,
     examples=("volengine surfaces sample TS_1.surfaces --out seeds.star --spacing-nm 5 --edge-exclusion-nm 10",),
 )
-@source_and_out(TABLE)
-@recipe_options(SurfacesSampleRecipe, formats=TO)
-def sample(source: str, out: str, **values: Any) -> None:
+@source_and_out(TABLE, several=True)
+@recipe_options(SurfacesSampleRecipe, formats=TO, leave_out=OVERWRITE)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
+def sample(source: tuple[str, ...], out: str, **values: Any) -> None:
     """Points on surfaces at a spacing, with normals, as seeds for averaging.
 
     No two points of a surface are nearer than the spacing, and no further one fits.
     """
-    from volengine.tasks.surfaces.sample import sample_surfaces
+    from volengine.tasks.surfaces.sample import SAMPLE
 
-    _say(sample_surfaces(source, out, from_options(SurfacesSampleRecipe, values)))
+    options = from_options(RunOptions, values)
+    _say_counts(*run_on_sets(SAMPLE, source, out, from_options(SurfacesSampleRecipe, values), options))
 
 
 @click.command(
@@ -46,16 +52,15 @@ def sample(source: str, out: str, **values: Any) -> None:
     cls=Command,
     examples=("volengine surfaces profile a.surfaces --tomogram a.mrc --out profiles.surfaces --picture png",),
 )
-@source_and_out("The set of surfaces (*.surfaces) to write: the same with their profiles as columns.")
-@recipe_options(SurfacesProfileRecipe)
-def profile(source: str, out: str, **values: Any) -> None:
+@source_and_out("The set (*.surfaces) to write, with the profiles as columns; of several: a folder.", several=True)
+@recipe_options(SurfacesProfileRecipe, leave_out=OVERWRITE)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
+def profile(source: tuple[str, ...], out: str, **values: Any) -> None:
     """Densities of a tomogram along the normals of surfaces, and unrolled into pictures (membranograms)."""
-    from volengine.tasks.surfaces.profile import profile_surfaces
+    from volengine.tasks.surfaces.profile import PROFILE
 
-    made = profile_surfaces(source, out, from_options(SurfacesProfileRecipe, values))
-    say(f"{made.out}: profiles; {made.outside:.1%} of the values lie outside of the tomogram (NaN)")
-    for line in (*made.pictures, *made.notes):
-        say(f"  {line}")
+    options = from_options(RunOptions, values)
+    run_on_sets(PROFILE, source, out, from_options(SurfacesProfileRecipe, values), options)
 
 
 @click.command(
@@ -65,15 +70,18 @@ def profile(source: str, out: str, **values: Any) -> None:
         "volengine surfaces pick a.surfaces --tomogram a.mrc --out a.star --from-nm 2 --to-nm 8",
         "volengine surfaces pick a.surfaces --tomogram a.mrc --out a.star --template receptor.mrc",
         "volengine surfaces pick a.surfaces --tomogram a.mrc --out a.star --model receptor.safetensors",
+        "volengine surfaces pick sets --tomogram tomograms --out picks --workers 4",
     ),
 )
-@source_and_out(TABLE)
-@recipe_options(SurfacesPickRecipe, formats=TO)
-def pick(source: str, out: str, **values: Any) -> None:
+@source_and_out(TABLE, several=True)
+@recipe_options(SurfacesPickRecipe, formats=TO, leave_out=OVERWRITE)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
+def pick(source: tuple[str, ...], out: str, **values: Any) -> None:
     """Particles on surfaces: local maxima of a score that keep a distance along the surface."""
-    from volengine.tasks.surfaces.pick import pick_on_surfaces
+    from volengine.tasks.surfaces.pick_verb import PICK
 
-    _say(pick_on_surfaces(source, out, from_options(SurfacesPickRecipe, values)))
+    options = from_options(RunOptions, values)
+    _say_counts(*run_on_sets(PICK, source, out, from_options(SurfacesPickRecipe, values), options))
 
 
 @click.command(
@@ -93,14 +101,14 @@ def train(source: tuple[str, ...], out: str, **values: Any) -> None:
     say(f"{made.file}: {made.text}")
 
 
-def _say(made: Picked) -> None:
-    """Print what was picked: the total, and with ``-v`` the number on each surface."""
-    say(f"{made.file}: {len(made.picks)} picks on {len(made.counts)} surfaces")
-    if verbose():
-        for number, count in made.counts.items():
-            say(f"  surface {number}: {count}")
-    for note in made.notes:
-        say(f"  {note}")
+def _say_counts(names: list[str], run_dir: str) -> None:
+    """With ``-v``: the number of picks on each surface."""
+    for name in names if verbose() else ():
+        file = plan_folder(run_dir, name).path / FOUND
+        if file.is_file():
+            with np.load(file, allow_pickle=False) as table:
+                for number, count in zip(table[OF].tolist(), table[MANY].tolist(), strict=True):
+                    say(f"  {name}, surface {number}: {count}")
 
 
 def add_to(group: Group) -> None:

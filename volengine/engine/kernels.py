@@ -65,6 +65,13 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "relabel_by_cells",
         "space_cell",
     ),
+    "volengine.tasks.picks.measure_blocks": (
+        "beside_set",
+        "beside_volume",
+        "depth_in_slab",
+        "mask_of_volume",
+        "value_of_volume",
+    ),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
         "blend_block",
@@ -100,6 +107,10 @@ KERNELS: dict[str, tuple[str, ...]] = {
     ),
     "volengine.tasks.surface.mesh_blocks": ("mesh_surfaces",),
     "volengine.tasks.surface.towards_blocks": ("label_cells", "label_places"),
+    "volengine.tasks.surfaces.pick_blocks": ("find_particles", "least_of_scores", "score_rows", "spread_around"),
+    "volengine.tasks.surfaces.profile_blocks": ("profile_rows", "unroll_surfaces"),
+    "volengine.tasks.surfaces.sample_blocks": ("sample_points",),
+    "volengine.tasks.surfaces.measure_blocks": ("border_of_surfaces", "boxes_of_surfaces", "measure_rows"),
 }
 """The package's kernels: module, functions."""
 
@@ -109,12 +120,16 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.filter.finish": ("say_range", "write_amplitudes"),
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("forget_labels", "write_table"),
+    "volengine.tasks.picks.measure_finish": ("keep_measured",),
     "volengine.tasks.run": ("forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
     "volengine.tasks.skeleton.finish": ("say_skeleton", "write_lines"),
     "volengine.tasks.stats.finish": ("write_counted",),
     "volengine.tasks.surface.finish": ("write_meshes",),
+    "volengine.tasks.surfaces.picked_finish": ("write_picked", "write_sampled"),
+    "volengine.tasks.surfaces.profile_finish": ("write_profiles",),
+    "volengine.tasks.surfaces.measure_finish": ("write_measured",),
 }
 """The package's calls at the end of a plan: module, functions."""
 

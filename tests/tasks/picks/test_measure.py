@@ -14,7 +14,7 @@ from shapes import ball
 import volengine as ve
 from volengine.cli.main import cli
 from volengine.core.boxes import Box
-from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.errors import FormatError, InputError, MissingError, RunError
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.core.volume import Volume
@@ -376,8 +376,17 @@ def test_a_collection(tmp_path: Path) -> None:
         far = np.abs(tables[number].place[:, 0] - 100 - 50 * number) / 10
         assert one.extra["membrane.distance_nm"] == pytest.approx(far)
     tables.append(scattered(name="TS_03"))
-    with pytest.raises(InputError, match="There is no 'membrane' of tomogram 'TS_03'; there is that of TS_01, TS_02"):
+    message = "1 of 3 failed:(.|\n)*There is no 'membrane' of tomogram 'TS_03'; there is that of TS_01, TS_02"
+    before = (tmp_path / "out.csv").read_bytes()
+    with pytest.raises(RunError, match=message):
         measured(tmp_path, tables, **given)
+    assert (tmp_path / "out.csv").read_bytes() == before  # a file that would lack a tomogram is not written
+    with pytest.raises(RunError, match=message):
+        measure_picks(tmp_path / "in.csv", f"{tmp_path}/made/", {**given, "to": "csv"})
+    assert sorted(path.name for path in (tmp_path / "made").glob("*.csv")) == [
+        "TS_01__ribosome.csv",
+        "TS_02__ribosome.csv",
+    ]
 
 
 def test_a_file_that_begins_with_the_name_of_another_tomogram(tmp_path: Path) -> None:

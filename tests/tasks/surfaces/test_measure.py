@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import mrcfile
@@ -17,7 +18,7 @@ from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.io.picks import write_picks
 from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surface, write_surfaces
-from volengine.tasks.surfaces import reading
+from volengine.tasks.surfaces import sampler
 from volengine.tasks.surfaces.measure import measure_surfaces
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 
@@ -95,7 +96,7 @@ def test_cells_change_no_value(tmp_path: Path, vesicle: np.ndarray, monkeypatch:
     )
     columns = []
     for number, cell in enumerate((64, 7)):
-        monkeypatch.setattr(reading, "CELL", cell)
+        monkeypatch.setattr(sampler, "CELL", cell)
         measure_surfaces(source, tmp_path / f"{number}.surfaces", recipe)
         columns.append(open_surfaces(tmp_path / f"{number}.surfaces").read(1).columns)
     assert set(columns[0]) == set(columns[1])
@@ -162,6 +163,14 @@ def test_tables_of_surface_morphometrics_come_back(tmp_path: Path) -> None:
     columns = open_surfaces(tmp_path / "c.surfaces").read(1).columns
     np.testing.assert_allclose(columns["mean_curvature_VV"], 1 / 15, rtol=0.02)
     assert "area" not in columns
+    table = pd.read_csv(made.files[0])
+    names = {"kappa_1": "row", "kappa_2": "file", "curvedness_VV": "notes"}  # as tables of units call their own columns
+    table.rename(columns=names).to_csv(tmp_path / "named.csv", index=False)
+    named = second.with_(morphometrics=str(tmp_path / "named.csv"))
+    measure_surfaces(tmp_path / "a.surfaces", tmp_path / "e.surfaces", named)
+    found = open_surfaces(tmp_path / "e.surfaces").read(1).columns
+    for theirs, ours in names.items():
+        np.testing.assert_array_equal(found[ours], columns[theirs])
     far = SurfacesMeasureRecipe(measures=("volume",), morphometrics=made.files[0], morphometrics_unit="angstrom")
     made = measure_surfaces(tmp_path / "a.surfaces", tmp_path / "d.surfaces", far)
     assert "2562 of 2562 vertices have no values" in made.notes[0]
@@ -212,6 +221,8 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, vesicle: np.nd
         measure_surfaces(source, source, SurfacesMeasureRecipe(overwrite=True))
     assert not out.exists()
     measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("volume",)))
+    measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("volume",)))  # nothing is left to do
+    shutil.rmtree(tmp_path / "b.surfaces.run")
     with pytest.raises(InputError, match="exists; give another name or"):
         measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("volume",)))
     measure_surfaces(source, out, SurfacesMeasureRecipe(measures=("curvature",), overwrite=True))

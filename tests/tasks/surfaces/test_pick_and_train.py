@@ -19,7 +19,7 @@ from volengine.io.surfaces import open_surfaces
 from volengine.nets.surface_model import load_surface_model, load_turn_average
 from volengine.ops.score import pair_picks
 from volengine.tasks.surfaces.averaging import turns_on
-from volengine.tasks.surfaces.pick import pick_on_surfaces
+from volengine.tasks.surfaces.pick_verb import pick_on_surfaces
 from volengine.tasks.surfaces.train import train_on_surfaces
 
 

@@ -64,6 +64,46 @@ def neighbours_of(faces: NDArray[Any], count: int) -> Links:
     return Links(start.astype(np.int64), keys % max(count, 1))
 
 
+class Cutout(NamedTuple):
+    """A part of a surface: its vertices by their numbers, ascending, and which of them edges join, counted in it."""
+
+    rows: Ints
+    links: Links
+
+
+def cut_out(vertices: Floats, faces: NDArray[Any], centres: NDArray[Any], reach: float) -> Cutout:
+    """The vertices in a box around some, and the edges between them: all that neighbourhoods within ``reach`` hold.
+
+    Parameters
+    ----------
+    vertices, faces
+        The surface.
+    centres
+        Numbers of vertices.
+    reach
+        In the unit of the vertices.
+
+    Returns
+    -------
+    Cutout
+        Neighbourhoods of the centres (:func:`discs`) in it are those on the whole surface, because all vertices that
+        lead to one lie within the radius, and their order is kept.
+    """
+    if not len(centres):
+        return Cutout(np.zeros(0, np.int64), neighbours_of(np.zeros((0, 3), np.int64), 0))
+    here = vertices[centres]
+    wide = reach * (1 + 1e-9)
+    kept = ((vertices >= here.min(axis=0) - wide) & (vertices <= here.max(axis=0) + wide)).all(axis=1)
+    rows = np.flatnonzero(kept)
+    if len(rows) == len(vertices):
+        return Cutout(rows, neighbours_of(faces, len(vertices)))
+    number = np.cumsum(kept) - 1
+    near = np.asarray(faces)[kept[faces].sum(axis=1) >= 2]
+    sides = near[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    sides = number[sides[kept[sides].all(axis=1)]]
+    return Cutout(rows, neighbours_of(sides[:, [0, 1, 1]], len(rows)))
+
+
 def discs(
     vertices: Floats, normals: Floats, links: Links, radius: float, centres: NDArray[Any] | None = None
 ) -> Iterator[Pairs]:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.core.volume import Volume
 from volengine.io.cached import ChunkCache
-from volengine.io.names import split_group
 from volengine.io.open import open_source
-from volengine.io.surfaces import ENDING, SurfaceSet
+from volengine.io.surfaces import SurfaceSet
 from volengine.ops.lamella import Heights, faces_of_mask, faces_of_variance, fit_face
-from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
-from volengine.tasks.picks.masks import Asked, Grid, grid_on
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
-from volengine.tasks.picks.surroundings import Around, paths_of, placed, split_name, surfaces_around
-from volengine.tasks.picks.voxels import CACHE_BYTES, Voxels
+from volengine.tasks.picks.voxels import CACHE_BYTES, Grid, Voxels
 
 Columns = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
@@ -39,58 +32,55 @@ SLAB = 64
 """Planes that are read at a time."""
 
 
-def lamella_around(given: Sequence[str], voxel_size: tuple[float, float, float]) -> list[Around]:
-    """Open what shows the lamella: volumes and sets of surfaces, of one tomogram or of many."""
-    from volengine.io.meshes import ENDINGS
+class Slab(NamedTuple):
+    """What shows the slab: a volume with its grid, or surfaces; ``where`` it is; ``tomogram``, whose it is."""
 
-    found: list[Around] = []
-    for text in given:
-        where = split_name(text)[2]
-        if Path(where).suffix.lower() in (ENDING, *ENDINGS) or _holds_sets(where):
-            found += surfaces_around([f"slab={where}"], "--lamella")
-            continue
-        for path in paths_of(where):
-            volume = open_sized(path, voxel_size)
-            found.append(Around("slab", path, tomogram_in(volume.name, feature_of(volume)), volume))
-    return found
+    source: Volume | SurfaceSet
+    where: str
+    tomogram: str
+    grid: Grid | None = None
 
 
-def _holds_sets(where: str) -> bool:
-    folder = Path(split_group(where)[0])
-    return folder.is_dir() and any(folder.glob(f"*{ENDING}"))
+def lamella_columns(places: Floats, slab: Slab, recipe: PicksMeasureRecipe) -> tuple[Columns, str]:
+    """Depth of places below the faces of a slab.
 
-
-def lamella_columns(picks: Picks, around: Around, recipe: PicksMeasureRecipe, notes: list[str]) -> Columns:
-    """Depth of the picks of one tomogram below the faces of its slab.
+    Parameters
+    ----------
+    places
+        (n, 3) z, y, x, angstrom.
+    slab
+        The slab.
+    recipe
+        Side of the columns, and threshold.
 
     Returns
     -------
     ``lamella.depth_nm`` (negative outside), ``lamella.low_nm``, ``lamella.high_nm``, ``lamella.thickness_nm``, (n,)
-    each; the last three NaN if the slab is one closed surface.
+    each; the last three NaN if the slab is one closed surface. And a sentence on the faces, empty for surfaces.
 
     Raises
     ------
     InputError
         The slab has no faces that can be found, or is neither one closed surface nor two open ones.
     """
-    if isinstance(around.source, SurfaceSet):
-        return _named(*_from_surfaces(picks, placed(around, picks), around.path))
-    assert isinstance(around.source, Volume)
-    grid = grid_on(picks, around.source, Asked(around.path, recipe.mask_grid, recipe.any_origin))
-    heights, y, x = _heights(around, grid, recipe)
+    if isinstance(slab.source, SurfaceSet):
+        return _named(*_from_surfaces(places, slab.source, slab.where)), ""
+    assert slab.grid is not None
+    grid, volume = slab.grid, slab.source
+    heights, y, x = _heights(volume, slab.where, grid, recipe)
     offset = np.asarray(grid.offset)
     faces = [
-        fit_face(height, y, x, grid.voxel_size, f"{around.path}, face of {what} z")
+        fit_face(height, y, x, grid.voxel_size, f"{slab.where}, face of {what} z")
         for height, what in ((heights.low, "low"), (heights.high, "high"))
     ]
-    low, high = faces[0].above(picks.place - offset), -faces[1].above(picks.place - offset)
+    low, high = faces[0].above(places - offset), -faces[1].above(places - offset)
     spread = max(face.spread for face in faces) / NM
     used, seen = min(face.used for face in faces), heights.low.size
-    notes.append(
-        f"{picks.tomogram}: the faces of the slab were fitted through {used} of {seen} columns, within {spread:.2g} "
-        f"nm; at the picks it is {np.median(low + high) / NM if len(picks) else np.nan:.3g} nm thick."
+    said = (
+        f"{slab.tomogram}: the faces of the slab were fitted through {used} of {seen} columns, within {spread:.2g} "
+        f"nm; at the picks it is {np.median(low + high) / NM if len(places) else np.nan:.3g} nm thick."
     )
-    return _named(np.minimum(low, high), low, high)
+    return _named(np.minimum(low, high), low, high), said
 
 
 def _named(depth: Floats, low: Floats, high: Floats) -> Columns:
@@ -98,10 +88,8 @@ def _named(depth: Floats, low: Floats, high: Floats) -> Columns:
     return {f"lamella.{name}": column / NM for name, column in made.items()}
 
 
-def _heights(around: Around, grid: Grid, recipe: PicksMeasureRecipe) -> tuple[Heights, Floats, Floats]:
+def _heights(volume: Volume, where: str, grid: Grid, recipe: PicksMeasureRecipe) -> tuple[Heights, Floats, Floats]:
     """Heights of the faces in each cell, and the middles of the cells along y and along x, voxels."""
-    volume = around.source
-    assert isinstance(volume, Volume)
     side = [
         max(LEAST_SIDE, round(recipe.lamella_cell_nm * NM / size), -(-n // MOST_CELLS))
         for n, size in zip(volume.shape[1:], grid.voxel_size[1:], strict=True)
@@ -110,7 +98,7 @@ def _heights(around: Around, grid: Grid, recipe: PicksMeasureRecipe) -> tuple[He
     for edge, n in zip(edges, volume.shape[1:], strict=True):
         edge[-1] = n  # what is left belongs to the last cell
     threshold = recipe.threshold if volume.kind == "probability" else None
-    voxels = Voxels(volume, around.path, threshold) if volume.kind != "intensity" else None
+    voxels = Voxels(volume, where, threshold) if volume.kind != "intensity" else None
     source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
     profile = np.empty((volume.shape[0], len(edges[0]) - 1, len(edges[1]) - 1))
     share, binary = np.empty_like(profile), True
@@ -131,15 +119,15 @@ def _heights(around: Around, grid: Grid, recipe: PicksMeasureRecipe) -> tuple[He
     return found, y, x
 
 
-def _from_surfaces(picks: Picks, surfaces: SurfaceSet, where: str) -> tuple[Floats, Floats, Floats]:
+def _from_surfaces(places: Floats, surfaces: SurfaceSet, where: str) -> tuple[Floats, Floats, Floats]:
     """Depth below one closed surface, or below two open ones that face each other."""
     from volengine.ops.surfaces.signs import welded
 
     found = [welded(one) for one in surfaces if len(one.faces)] if len(surfaces) <= 2 else []
     closed = [one for one in found if one.closed]
     if len(found) == 1 and closed:
-        depth = -_signed(picks.place, found[0], 1)
-        nothing = np.full(len(picks), np.nan)
+        depth = -_signed(places, found[0], 1)
+        nothing = np.full(len(places), np.nan)
         return depth, nothing, nothing
     if len(found) != 2 or closed:
         raise InputError(
@@ -147,7 +135,7 @@ def _from_surfaces(picks: Picks, surfaces: SurfaceSet, where: str) -> tuple[Floa
             f"{len(closed)} of them closed."
         )
     low, high = sorted(found, key=lambda one: float(one.vertices[:, 0].mean()))
-    to_low, to_high = _signed(picks.place, low, _towards(low, high)), _signed(picks.place, high, _towards(high, low))
+    to_low, to_high = _signed(places, low, _towards(low, high)), _signed(places, high, _towards(high, low))
     return np.minimum(to_low, to_high), to_low, to_high
 
 

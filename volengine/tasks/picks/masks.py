@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.core.volume import Vector3, Volume
+from volengine.core.volume import Volume
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.picks.recipe import PicksFilterRecipe
-from volengine.tasks.picks.voxels import values_at
+from volengine.tasks.picks.voxels import Grid, values_at
 
 NEAR = 0.1
 """How far origins may be from what a way of lying says, in voxels of the tomogram; headers hold rounded numbers."""
@@ -38,17 +38,6 @@ class Asked(NamedTuple):
     where: str
     grid: Literal["auto", "faces", "centres"] = "auto"
     any_origin: bool = False
-
-
-class Grid(NamedTuple):
-    """The voxels of a volume in the places of picks: their size and the place of the first one's centre, angstrom.
-
-    ``sure`` is whether the volume, or the user, says how it lies.
-    """
-
-    voxel_size: Vector3
-    offset: Vector3
-    sure: bool
 
 
 def grid_on(picks: Picks, volume: Volume, asked: Asked) -> Grid:

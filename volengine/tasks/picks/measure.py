@@ -1,53 +1,243 @@
 """picks measure: what surrounds each pick, as columns of the table.
 
-Everything is computed tomogram by tomogram: surfaces are read one by one, volumes in blocks around the picks. Results
-do not depend on the blocks, because distances are exact and of equally near things that of the lowest number counts.
+Each tomogram is a job: surfaces are read one by one, volumes in blocks around the picks, by any number of workers. The
+columns are kept in the run folder, and the table is written from these when all tomograms are done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from volengine.core.conditions import JOIN
-from volengine.core.errors import InputError
-from volengine.core.paths import PathLike, path_text
+from volengine.core.atomic import write_json
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.json_text import parse_json
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
-from volengine.core.surface import Surface
-from volengine.core.units import NM_TO_ANGSTROM as NM
-from volengine.core.volume import Volume
-from volengine.io.surfaces import SurfaceSet
-from volengine.ops.near_voxels import NearestVoxels
-from volengine.tasks.common.origins import origins_note
+from volengine.engine.options import RunOptions
+from volengine.engine.outlook import is_finished
+from volengine.engine.report import RunReport
+from volengine.engine.run import Job, run_jobs
+from volengine.io.copick.target import is_target
+from volengine.io.names import PICKS_SUFFIXES
+from volengine.io.picks import ending_of
+from volengine.tasks.common.ended import noted
+from volengine.tasks.common.inputs import globbed
+from volengine.tasks.common.jobs import Request, Verb
+from volengine.tasks.common.layout import file_name, plan_folder
 from volengine.tasks.picks.convert import spaced
-from volengine.tasks.picks.masks import Asked, Grid, grid_on
+from volengine.tasks.picks.measure_given import Surroundings, TableGiven, label_of
+from volengine.tasks.picks.measure_plan import plan_measure_picks
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
-from volengine.tasks.picks.surroundings import (
-    Around,
-    groups_of,
-    of_tomogram,
-    placed,
-    surfaces_around,
-    volumes_around,
-)
 from volengine.tasks.picks.tables import Written, read_tables, write_tables
-from volengine.tasks.picks.voxels import Voxels, values_at
 
-Columns = dict[str, NDArray[Any]]
+COLUMNS = "columns.npz"
+"""File of a plan's folder with what was measured."""
 
-NOWHERE = "none"
-"""What the column ``inside`` says of picks that no compartment holds."""
+WRITTEN = "written.json"
+"""File of the run folder with the tables that were written, which the same command may replace."""
 
-SURFACES_KEPT = 4
-"""Surfaces that are kept in memory."""
+
+class _Tables(Verb[Any, Any, Any, Any]):
+    """A verb whose product is a file of picks by its name, or files in a folder."""
+
+    def is_product(self, out: str) -> bool:
+        """Whether ``out`` names one file."""
+        return not is_target(out) and not out.endswith("/") and not Path(out).is_dir()
+
+
+def request(
+    given: TableGiven, out: str, recipe: PicksMeasureRecipe, options: RunOptions
+) -> Request[TableGiven, PicksMeasureRecipe, str]:
+    """What the plan of one tomogram is made from; its product is a file in the run folder."""
+    folder = plan_folder(MEASURE.run_dir(out, options), given.name)
+    return Request(given.name, given, recipe, str(folder.path.absolute() / COLUMNS))
+
+
+MEASURE = _Tables("picks measure", request, plan_measure_picks, run_name="picks-measure.run", into_projects=True)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of picks: its path, its tables with the names of their plans, and what there is to say."""
+
+    path: str
+    given: Sequence[TableGiven]
+    notes: Sequence[str]
+
+
+class PicksCase:
+    """The files of one command: their jobs, and the tables that are written at the end.
+
+    Parameters
+    ----------
+    sources
+        Files of picks, globs, or folders of files of picks.
+    out
+        The file to write, or a folder.
+    recipe, options
+        What is measured, and how to run.
+
+    Raises
+    ------
+    MissingError, FormatError
+        A file does not exist, or is damaged.
+    InputError
+        Something exists at ``out``, or nothing can be measured.
+    """
+
+    def __init__(self, sources: PathsLike, out: str, recipe: PicksMeasureRecipe, options: RunOptions):
+        self.out, self.options = out, options
+        self.recipe = recipe.with_(overwrite=recipe.overwrite or options.overwrite)
+        self.run_dir = MEASURE.run_dir(out, options)
+        self.unwritten = list[str]()
+        paths = picks_files(path_texts(sources))
+        self.several = len(paths) > 1
+        if self.several and MEASURE.is_product(out):
+            raise InputError(f"--out {out} is one file, and there are {len(paths)} of picks; give a folder: {out}/")
+        self._refuse_out()
+        read = [(path, *self._tables(path)) for path in paths]
+        names = Counter(_plan_name(one) for _, tables, _ in read for one in tables)
+        self.files = [_File(path, list(self._given(path, tables, names)), notes) for path, tables, notes in read]
+
+    def _tables(self, path: str) -> tuple[list[Picks], list[str]]:
+        tables, notes = read_tables(path, self.recipe)
+        tables, more = spaced(tables, self.recipe.spacing_nm)
+        return tables, [*notes, *more]
+
+    def _given(self, path: str, tables: Sequence[Picks], names: Mapping[str, int]) -> Iterator[TableGiven]:
+        around = Surroundings(tables, self.recipe)
+        how = "content" if self.options.identity == "content" else "quick"
+        for one in tables:
+            name = _plan_name(one)
+            yield TableGiven(f"{file_name(_stem(path))}-{name}" if names[name] > 1 else name, one, around, how)
+
+    def _refuse_out(self) -> None:
+        path = Path(self.out)
+        if MEASURE.is_product(self.out) and path.exists() and not self.recipe.overwrite and not self._ours(path):
+            raise InputError(f"{path} exists; give another name or --overwrite.")
+
+    def _ours(self, path: Path) -> bool:
+        """Whether an earlier call with the same run folder has written a file, as it is now."""
+        with suppress(OSError, FormatError):
+            told = parse_json((Path(self.run_dir) / WRITTEN).read_bytes(), WRITTEN)
+            stat = path.stat()
+            return isinstance(told, dict) and told.get(str(path.absolute())) == [stat.st_size, stat.st_mtime_ns]
+        return False
+
+    def jobs(self) -> list[Job]:
+        """A job for each tomogram of each file."""
+        return [
+            MEASURE.job(label_of(file.path, one.picks), one, self.out, self.recipe, self.options)
+            for file in self.files
+            for one in file.given
+        ]
+
+    def finish(self, report: RunReport) -> list[Written]:
+        """Write the tables with the columns.
+
+        Parameters
+        ----------
+        report
+            That of the run of :meth:`jobs`. A file that would lack a tomogram is not written; in a folder each tomogram
+            has a file of its own.
+
+        Raises
+        ------
+        InputError
+            A file exists, or the format cannot hold the picks.
+        """
+        made = []
+        plans = report.data["plans"]
+        done = {name for name, plan in plans.items() if not plan["error"]}
+        done = {name for name in done if is_finished(plan_folder(self.run_dir, name))}
+        for file in self.files:
+            lost = [one for one in file.given if one.name not in done]
+            if lost and (len(lost) == len(file.given) or not self._own_files()):
+                self.unwritten.append(file.path)
+                continue
+            made.append(self._written(file, [one for one in file.given if one not in lost]))
+        return made
+
+    def _own_files(self) -> bool:
+        """Whether each tomogram is written into a file of its own."""
+        return not self.several and (is_target(self.out) or not MEASURE.is_product(self.out))
+
+    def _written(self, file: _File, given: Sequence[TableGiven]) -> Written:
+        tables, notes = [], list(file.notes)
+        for one in given:
+            folder = plan_folder(self.run_dir, one.name)
+            with np.load(folder.path / COLUMNS, allow_pickle=False) as found:
+                columns = {name: found[name] for name in found.files}
+            notes += noted(folder).get("notes", ())
+            replaced = [name for name in columns if name in one.picks.extra]
+            if replaced:
+                notes.append(f"{one.picks.tomogram}: measured anew: {', '.join(replaced)}.")
+            tables.append(one.picks.with_(extra={**one.picks.extra, **columns}))
+        out = self.out
+        if self.several and not is_target(out):
+            out = f"{out.rstrip('/')}/{_stem(file.path)}{ending_of(self.recipe.to)}"
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
+        ours = not is_target(out) and MEASURE.is_product(out) and self._ours(Path(out))
+        written = write_tables(out, tables, self.recipe.with_(overwrite=self.recipe.overwrite or ours), notes)
+        self._remember(written.files)
+        return written
+
+    def _remember(self, files: Sequence[str]) -> None:
+        place = Path(self.run_dir) / WRITTEN
+        told: Any = {}
+        with suppress(OSError, FormatError):
+            told = parse_json(place.read_bytes(), WRITTEN)
+        stats = {str(Path(file).absolute()): Path(file).stat() for file in files}
+        mine = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+        write_json(place, {**(told if isinstance(told, dict) else {}), **mine})
+
+    def empty(self) -> list[str]:
+        """Which tables have no picks."""
+        return [label_of(file.path, one.picks) for file in self.files for one in file.given if not len(one.picks)]
+
+
+def picks_files(sources: Sequence[str]) -> list[str]:
+    """The files of picks that paths, globs and folders name; in a folder, those with endings of tables.
+
+    Raises
+    ------
+    MissingError
+        There is nothing.
+    """
+    found: list[str] = []
+    for path in globbed(sources, "file of picks"):
+        place = Path(path)
+        if "://" in path or not place.is_dir() or place.suffix:
+            found.append(path)
+            continue
+        inner = [one for one in sorted(place.iterdir()) if one.suffix.lower() in PICKS_SUFFIXES and one.is_file()]
+        inner = inner or [one for one in sorted(place.glob("picks/*")) if one.suffix.lower() in PICKS_SUFFIXES]
+        if not inner:
+            raise MissingError(f"{path}: holds no tables of picks ({', '.join(PICKS_SUFFIXES)}).")
+        found += map(str, inner)
+    return list(dict.fromkeys(found))
+
+
+def _stem(path: str) -> str:
+    return Path(path.partition("#")[0].rstrip("/")).name.partition(".")[0] or "picks"
+
+
+def _plan_name(picks: Picks) -> str:
+    return file_name(picks.tomogram) if picks.tomogram else "picks"
 
 
 def measure_picks(
-    source: PathLike, out: PathLike, recipe: PicksMeasureRecipe | Mapping[str, Any] | None = None
+    source: PathLike,
+    out: PathLike,
+    recipe: PicksMeasureRecipe | Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
 ) -> Written:
     """Write the picks of a file with columns that say what surrounds them. Order and other columns are kept.
 
@@ -57,8 +247,8 @@ def measure_picks(
         A file of picks of any format, of one or many tomograms.
     out
         The file to write, or a folder. Formats that hold no further columns say so; STAR and CSV hold them.
-    recipe
-        What is measured.
+    recipe, options
+        What is measured, and how to run.
 
     Returns
     -------
@@ -84,205 +274,11 @@ def measure_picks(
     InputError
         Something is not of a tomogram of the picks, has another extent or origin, or has no name; a surface has no
         sides; a lamella has no faces that can be found; or what ``convert_picks`` refuses.
+    RunError
+        A tomogram failed for another reason, or several did.
     """
-    recipe = PicksMeasureRecipe.of(recipe)
-    tables, notes = read_tables(path_text(source), recipe)
-    tables, more = spaced(tables, recipe.spacing_nm)
-    given = _Given(tables, recipe)
-    made = [given.measured(picks) for picks in tables]
-    return write_tables(path_text(out), made, recipe, [*notes, *more, *given.notes])
-
-
-class _Given:
-    """What is around the picks, opened and sorted; only metadata has been read."""
-
-    def __init__(self, tables: Sequence[Picks], recipe: PicksMeasureRecipe):
-        from volengine.tasks.picks.lamella import lamella_around
-
-        self.recipe, self.alone, self.notes = recipe, len(tables) == 1, list[str]()
-        size = tables[0].voxel_size if tables else (1.0, 1.0, 1.0)
-        self.surfaces = groups_of(surfaces_around(recipe.surface, "--surface"))
-        self.labels = groups_of(volumes_around(recipe.labels, "--labels", size, classes=True))
-        self.predictions = groups_of(volumes_around(recipe.probability, "--probability", size))
-        self.values = groups_of(volumes_around(recipe.value, "--value", size))
-        self.lamella = lamella_around(recipe.lamella, size)
-        used = [name for group in (self.surfaces, self.labels, self.predictions) for name in group]
-        used += [name for name in self.values if name in self.predictions]
-        twice = next((name for name in used if used.count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"Two things would be {twice!r}, with the same columns; give them two names: NAME=PATH.")
-
-    def measured(self, picks: Picks) -> Picks:
-        """The picks of one tomogram with the columns."""
-        columns: Columns = {}
-        for group in self.surfaces.values():
-            columns |= self.from_surfaces(picks, self.mine(picks, group))
-        for groups, threshold in ((self.labels, None), (self.predictions, self.recipe.threshold)):
-            for group in groups.values():
-                columns |= self.from_volume(picks, self.mine(picks, group), threshold)
-        if columns:
-            columns["inside"] = _compartments(columns, len(picks))
-        for name, group in self.values.items():
-            columns[f"{name}.value"] = self.value(picks, self.mine(picks, group))
-        if self.lamella:
-            from volengine.tasks.picks.lamella import lamella_columns
-
-            around = self.mine(picks, self.lamella)
-            columns |= lamella_columns(picks, around, self.recipe, self.notes)
-        if self.recipe.neighbours_nm is not None:
-            columns |= neighbours(picks, self.recipe.neighbours_nm, self.recipe.neighbour)
-        replaced = [name for name in columns if name in picks.extra]
-        if replaced:
-            self.notes.append(f"{picks.tomogram}: measured anew: {', '.join(replaced)}.")
-        return picks.with_(extra={**picks.extra, **columns})
-
-    def mine(self, picks: Picks, group: Sequence[Around]) -> Around:
-        asked = self.recipe.tomogram is not None or self.recipe.volume is not None
-        return of_tomogram(picks, group, alone=self.alone, asked=asked)
-
-    def grid(self, picks: Picks, around: Around) -> Grid:
-        """How a volume lies on the tomogram of the picks; notes say if this is not known."""
-        assert isinstance(around.source, Volume)
-        asked = Asked(around.path, self.recipe.mask_grid, self.recipe.any_origin)
-        grid = grid_on(picks, around.source, asked)
-        if not grid.sure:
-            self.notes.append(
-                f"{around.path} has voxels of {max(grid.voxel_size):g} A, the tomogram of {max(picks.voxel_size):g} A: "
-                "both were taken to begin at the same face, as after binning by averaging; after Fourier cropping give "
-                "--mask-grid centres."
-            )
-        index = _index(picks, grid)
-        beyond = int((~((index >= 0) & (index < around.source.shape)).all(axis=1)).sum())
-        if beyond:
-            self.notes.append(
-                f"{beyond} of {len(picks)} picks of {picks.tomogram} lie beyond the faces of {around.path}; are its "
-                "voxel size and theirs right?"
-            )
-        return grid
-
-    def value(self, picks: Picks, around: Around) -> NDArray[np.float64]:
-        """Values of a volume at the voxels that are the nearest to picks."""
-        assert isinstance(around.source, Volume)
-        return values_at(around.source, _index(picks, self.grid(picks, around)))[0]
-
-    def from_volume(self, picks: Picks, around: Around, threshold: float | None) -> Columns:
-        """The columns of labels or of a prediction."""
-        assert isinstance(around.source, Volume)
-        grid, voxels = self.grid(picks, around), Voxels(around.source, around.path, threshold, around.labels)
-
-        def search(rows: NDArray[np.bool_], *, inverse: bool = False) -> NearestVoxels:
-            reach, places = self.recipe.reach_nm * NM, picks.place[rows]
-            found = NearestVoxels(places, grid.voxel_size, voxels.volume.shape, reach=reach, offset=grid.offset)
-            voxels.search(found, inverse=inverse)
-            return found
-
-        near = search(np.ones(len(picks), bool))
-        inside = near.distance == 0
-        depth = np.zeros(len(picks))
-        depth[inside] = search(inside, inverse=True).distance / NM
-        made: Columns = {
-            "distance_nm": near.distance / NM,
-            "depth_nm": depth,
-            "side": np.where(inside, -1, 1),
-            "inside": inside,
-        }
-        if threshold is None:
-            index = np.full((len(picks), 3), -1.0)
-            hit = near.voxel >= 0
-            index[hit] = np.stack(np.unravel_index(near.voxel[hit], around.source.shape), axis=1)
-            made["label"] = voxels.at(index)
-        else:
-            made["value"] = voxels.at(_index(picks, grid))
-        return {f"{around.name}.{key}": column for key, column in made.items()}
-
-    def from_surfaces(self, picks: Picks, around: Around) -> Columns:
-        """The columns of a set of surfaces."""
-        surfaces = placed(around, picks)
-        if surfaces.facts.voxel_size is not None:
-            mine = (f"The tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size)
-            theirs = (around.path, surfaces.facts.origin, surfaces.facts.voxel_size)
-            said = origins_note(mine, theirs, accept=self.recipe.any_origin)
-            self.notes += [said] * bool(said)
-        elif any(picks.origin):
-            self.notes.append(
-                f"{around.path} states no origin: its vertices were taken for positions in {picks.tomogram}, whose "
-                f"origin is {', '.join(f'{v:g}' for v in picks.origin)} angstrom (z, y, x)."
-            )
-        made = beside_surfaces(picks.place, surfaces)
-        return {f"{around.name}.{key}": column for key, column in made.items()}
-
-
-def beside_surfaces(places: NDArray[np.float64], surfaces: SurfaceSet) -> Columns:
-    """Distance and side of places to the nearest surface of a set, its number, and whether a closed one holds them.
-
-    Parameters
-    ----------
-    places
-        (n, 3) z, y, x, angstrom.
-    surfaces
-        The set; a few of its surfaces are in memory at a time.
-
-    Returns
-    -------
-    ``distance_nm``, ``side``, ``surface`` and ``inside``, (n,) each; see :func:`measure_picks`.
-    """
-    from volengine.ops.surfaces.proximity import box_around, nearest_surface
-    from volengine.ops.surfaces.signs import inside_closed, side_of, welded
-
-    @lru_cache(maxsize=SURFACES_KEPT)
-    def read(number: int) -> Surface:
-        return welded(surfaces.read(number))
-
-    boxes, closed = {}, set()
-    for row in surfaces.rows:
-        surface = read(row["number"])
-        if len(surface.faces):
-            boxes[surface.number] = box_around(surface)
-            closed |= {surface.number} if surface.closed else set()
-    near = nearest_surface(places, boxes, read)
-    side = np.zeros(len(places), np.int64)
-    inside = np.zeros(len(places), bool)
-    for number, (low, high) in sorted(boxes.items()):
-        rows = np.flatnonzero(near.number == number)
-        within = ((places >= low) & (places <= high)).all(axis=1) if number in closed else np.zeros(len(places), bool)
-        if not len(rows) and not within.any():
-            continue
-        surface = read(number)
-        side[rows] = side_of(places[rows], surface, near.face[rows])
-        if number in closed:
-            inside[rows] |= side[rows] < 0
-            others = np.flatnonzero(within & (near.number != number) & ~inside)
-            inside[others] = inside_closed(places[others], surface)
-    distance = np.where(near.number > 0, near.distance, np.inf) / NM
-    return {"distance_nm": distance, "side": side, "surface": near.number, "inside": inside}
-
-
-def neighbours(picks: Picks, radius_nm: float, rank: int) -> Columns:
-    """Number of other picks within a radius, and distance of the neighbour of a rank, inf if there are fewer.
-
-    >>> picks = Picks([[0, 0, 0], [0, 0, 2], [0, 0, 7]], (10, 10, 10))
-    >>> {name: column.tolist() for name, column in neighbours(picks, 5.0, 1).items()}
-    {'neighbours.number': [1, 2, 1], 'neighbours.distance_nm': [2.0, 2.0, 5.0]}
-    """
-    from scipy.spatial import cKDTree
-
-    number, distance = np.zeros(len(picks), np.int64), np.full(len(picks), np.inf)
-    if len(picks):
-        tree = cKDTree(picks.place)
-        within = radius_nm * NM * (1 + 1e-9)  # places are sums and products of decimal numbers
-        number = np.asarray(tree.query_ball_point(picks.place, within, return_length=True), np.int64) - 1
-        distance = tree.query(picks.place, [rank + 1])[0][:, 0] / NM
-    return {"neighbours.number": number, "neighbours.distance_nm": distance}
-
-
-def _index(picks: Picks, grid: Grid) -> NDArray[np.float64]:
-    """The nearest voxel of each pick."""
-    found: NDArray[np.float64] = np.rint((picks.place - np.asarray(grid.offset)) / np.asarray(grid.voxel_size))
-    return found
-
-
-def _compartments(columns: Columns, count: int) -> NDArray[Any]:
-    """The names of what each pick is inside of, joined."""
-    names = [name.removesuffix(".inside") for name in columns if name.endswith(".inside")]
-    found = [JOIN.join(name for name in names if columns[f"{name}.inside"][row]) for row in range(count)]
-    return np.array([text or NOWHERE for text in found], str)
+    case = PicksCase([path_text(source)], path_text(out), PicksMeasureRecipe.of(recipe), options or RunOptions())
+    report = run_jobs(case.jobs(), case.run_dir, case.options)
+    written = case.finish(report)
+    report.check()
+    return written[0]

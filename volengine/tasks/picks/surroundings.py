@@ -219,3 +219,24 @@ def placed(around: Around, picks: Picks) -> SurfaceSet:
     if surfaces.facts.voxel_size is None and not (Path(around.path) / FACTS).is_file():
         return open_surfaces(around.path, SurfaceFacts(tomogram=around.tomogram, origin=picks.origin))
     return surfaces
+
+
+def lamella_around(given: Sequence[str], voxel_size: tuple[float, float, float]) -> list[Around]:
+    """Open what shows the lamella: volumes and sets of surfaces, of one tomogram or of many."""
+    from volengine.io.meshes import ENDINGS
+
+    found: list[Around] = []
+    for text in given:
+        where = split_name(text)[2]
+        if Path(where).suffix.lower() in (ENDING, *ENDINGS) or _holds_sets(where):
+            found += surfaces_around([f"slab={where}"], "--lamella")
+            continue
+        for path in paths_of(where):
+            volume = open_sized(path, voxel_size)
+            found.append(Around("slab", path, tomogram_in(volume.name, feature_of(volume)), volume))
+    return found
+
+
+def _holds_sets(where: str) -> bool:
+    folder = Path(split_group(where)[0])
+    return folder.is_dir() and any(folder.glob(f"*{ENDING}"))

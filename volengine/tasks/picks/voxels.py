@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from volengine.core.block import Array
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.volume import Volume
+from volengine.core.volume import Vector3, Volume
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source
@@ -29,7 +29,20 @@ LARGEST = 1 << 23
 """Voxels of a block, at most, if chunks are large."""
 
 
-def values_at(volume: Volume, index: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+class Grid(NamedTuple):
+    """The voxels of a volume in the places of picks: their size and the place of the first one's centre, angstrom.
+
+    ``sure`` is whether the volume, or the user, says how it lies.
+    """
+
+    voxel_size: Vector3
+    offset: Vector3
+    sure: bool
+
+
+def values_at(
+    volume: Volume, index: NDArray[np.float64], kept: int = CACHE_BYTES
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Values of single voxels, chunk by chunk.
 
     Parameters
@@ -38,6 +51,8 @@ def values_at(volume: Volume, index: NDArray[np.float64]) -> tuple[NDArray[np.fl
         The volume.
     index
         (n, 3) indices, z, y, x.
+    kept
+        Bytes of chunks that are kept.
 
     Returns
     -------
@@ -46,7 +61,7 @@ def values_at(volume: Volume, index: NDArray[np.float64]) -> tuple[NDArray[np.fl
     there = np.asarray(((index >= 0) & (index < volume.shape)).all(axis=1))
     at = np.where(there[:, None], index, 0).astype(np.int64)
     value = np.full(len(at), np.nan)
-    source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
+    source = ChunkCache(kept).over(open_source(volume), volume)
     order = np.lexsort((at // (volume.chunks or volume.shape))[:, ::-1].T)
     for row in order[there[order]]:
         start = index3(at[row].tolist())
@@ -68,24 +83,35 @@ class Voxels:
         Of a prediction: voxels above it belong to the feature. ``None``: the volume holds labels.
     labels
         The labels that count; none: all but 0.
+    known_mask
+        Of a prediction of whole numbers: whether it is a mask of 0 and 1 (:meth:`is_mask` says it), if that is known.
+    kept
+        Bytes of chunks that are kept.
     """
 
     volume: Volume
     where: str
     threshold: float | None = None
     labels: tuple[int, ...] = ()
+    known_mask: bool | None = None
+    kept: int = CACHE_BYTES
     _source: Source = field(init=False, repr=False)
     _mask: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self._source = ChunkCache(CACHE_BYTES).over(open_source(self.volume), self.volume)
+        self._source = ChunkCache(self.kept).over(open_source(self.volume), self.volume)
         if self.threshold is None and self.volume.kind == "probability":
             raise InputError(f"{self.where} is a prediction, and no label volume; give it with --probability.")
-        whole = np.dtype(self.volume.dtype).kind in "iub"
-        if self.threshold is not None and whole and self.volume.kind != "probability":
-            labels = self.volume.kind == "labels"
-            spans = [span(self._source.read(box)) for box in self.blocks()]  # 1 is 1 / 255 in a prediction, 1 in a mask
-            self._mask = is_mask(min(s[0] for s in spans), max(s[1] for s in spans), self.where, labels=labels)
+        if self.known_mask is not None:
+            self._mask = self.known_mask
+        elif self.threshold is not None and may_be_mask(self.volume):
+            self._mask = self.is_mask()
+
+    def is_mask(self) -> bool:
+        """Whether a volume of whole numbers is a mask of 0 and 1, and no prediction; all of it is read."""
+        labels = self.volume.kind == "labels"
+        spans = [span(self._source.read(box)) for box in self.blocks()]  # 1 is 1 / 255 in a prediction, 1 in a mask
+        return is_mask(min(s[0] for s in spans), max(s[1] for s in spans), self.where, labels=labels)
 
     @property
     def side(self) -> Index3:
@@ -145,6 +171,11 @@ class Voxels:
                 box = core.grow((1, 1, 1)).clip(self.volume.shape)
                 mask = self.mask(box)
                 near.add(~mask if inverse else mask, box, core)
+
+
+def may_be_mask(volume: Volume) -> bool:
+    """Whether only its values say if a volume is a prediction or a mask: whole numbers, and nothing is stated."""
+    return np.dtype(volume.dtype).kind in "iub" and volume.kind != "probability"
 
 
 def block_side(volume: Volume) -> Index3:

@@ -25,7 +25,7 @@ from volengine.ops.surfaces.turns import fold_of
 from volengine.tasks.surfaces.in_plane import average_turner
 
 if TYPE_CHECKING:
-    from volengine.tasks.surfaces.reading import Sampler
+    from volengine.tasks.surfaces.sampler import Sampler
 
 Floats = NDArray[np.float64]
 ANGLES = 72

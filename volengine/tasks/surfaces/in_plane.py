@@ -25,7 +25,7 @@ from volengine.ops.surfaces.turns import best_turn, turn_is_known
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
 
 if TYPE_CHECKING:
-    from volengine.tasks.surfaces.reading import Sampler
+    from volengine.tasks.surfaces.sampler import Sampler
 
 Floats = NDArray[np.float64]
 VALUES = 2_000_000

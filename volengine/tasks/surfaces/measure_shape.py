@@ -1,4 +1,4 @@
-"""The shape of one surface: its curvatures, normals and thickness, each computed once and only if asked for."""
+"""The shape of a surface at some vertices: curvatures, normals and thickness, each only if it is asked for."""
 
 from __future__ import annotations
 
@@ -14,35 +14,58 @@ from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 
 if TYPE_CHECKING:
     from volengine.ops.surfaces.curvature import Curvature
-    from volengine.ops.surfaces.neighbourhood import Links
 
 Floats = NDArray[np.float64]
 
 
 class Shape:
-    """Curvatures, normals and thickness of one surface; what several of them need is computed once."""
+    """Curvatures, normals and thickness of some vertices; what several of them need is computed once.
 
-    def __init__(self, surface: Surface, recipe: SurfacesMeasureRecipe):
-        self.surface, self.recipe = surface, recipe
+    Parameters
+    ----------
+    surface
+        The surface.
+    recipe
+        Radius and largest thickness.
+    rows
+        Numbers of the vertices, ascending.
+    wide
+        The same with further ones, whose normals are needed, too; default: none.
+    """
+
+    def __init__(
+        self,
+        surface: Surface,
+        recipe: SurfacesMeasureRecipe,
+        rows: NDArray[np.int64],
+        wide: NDArray[np.int64] | None = None,
+    ):
+        self.surface, self.recipe, self.rows = surface, recipe, rows
+        self.wide = rows if wide is None else wide
+
+    @cached_property
+    def _fitted(self) -> Curvature:
+        from volengine.ops.surfaces.curvature import curvature
+
+        return curvature(self.surface, self.recipe.radius_nm * NM, self.wide)
 
     @cached_property
     def fitted(self) -> Curvature:
-        """Curvatures and normals of the fitted pieces."""
-        from volengine.ops.surfaces.curvature import curvature
+        """Curvatures and normals of the fitted pieces, a row for each vertex."""
+        from volengine.ops.surfaces.curvature import Curvature
 
-        return curvature(self.surface, self.recipe.radius_nm * NM)
+        at, fit = np.searchsorted(self.wide, self.rows), self._fitted
+        return Curvature(fit.k1[at], fit.k2[at], fit.normals[at], fit.heights[at])
 
     @property
     def normals(self) -> Floats:
         """Normals of the fitted pieces."""
         return self.fitted.normals
 
-    @cached_property
-    def links(self) -> Links:
-        """Which vertices edges join."""
-        from volengine.ops.surfaces.neighbourhood import neighbours_of
-
-        return neighbours_of(self.surface.faces, len(self.surface.vertices))
+    @property
+    def wide_normals(self) -> Floats:
+        """Normals at the further vertices, too."""
+        return self._fitted.normals
 
     def curvatures(self) -> dict[str, NDArray[Any]]:
         """The columns of curvature, per nm."""
@@ -61,7 +84,7 @@ class Shape:
         from volengine.ops.surfaces.morphometrics import verticality
         from volengine.ops.surfaces.thickness import thickness
 
-        found = thickness(self.surface, self.recipe.max_thickness_nm * NM, self.normals)
+        found = thickness(self.surface, self.recipe.max_thickness_nm * NM, self.normals, self.rows)
         return {
             "thickness_nm": found.thickness / NM,
             "gap_nm": found.gap / NM,

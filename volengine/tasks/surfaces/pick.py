@@ -1,91 +1,54 @@
-"""surfaces pick: particles on surfaces, as maxima of a score that keep a distance along the surface.
-
->>> made = pick_on_surfaces("vesicles.surfaces", "receptors.star", {"tomogram": "TS_01.mrc"})        # doctest: +SKIP
->>> len(made.picks)                                                                                  # doctest: +SKIP
-83
-"""
+"""Particles on one surface: maxima of a score that keep a distance along it, or clusters of high scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.paths import PathLike, path_text
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
-from volengine.io.surfaces import SurfaceFacts, SurfaceSet
+from volengine.tasks.surfaces.found import Found
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
-from volengine.tasks.surfaces.writing import Found, Picked, check_out, check_out_set, grid_of, write_found
 
 if TYPE_CHECKING:
     from volengine.tasks.surfaces.in_plane import Turner
+    from volengine.tasks.surfaces.scored import Scored
 
 Floats = NDArray[np.float64]
-SCORE = "score"
-"""Column of the score in the surfaces that are written."""
 DEVIATIONS = 2.0
 
 
-def pick_on_surfaces(
-    source: PathLike, out: PathLike, recipe: SurfacesPickRecipe | Mapping[str, Any] | None = None
-) -> Picked:
-    """Find particles on surfaces.
+def found_on(
+    surface: Surface, scored: Scored, least: float, height: float, recipe: SurfacesPickRecipe, turner: Turner | None
+) -> Found:
+    """Particles on one surface.
 
     Parameters
     ----------
-    source
-        A set of surfaces, or a file of a mesh.
-    out
-        The table of picks, in the format that its ending or ``to`` names.
+    surface
+        Of :func:`prepared`.
+    scored
+        The score of its vertices.
+    least
+        The smallest score that counts.
+    height
+        Height of a particle's middle above the surface, angstrom, if the recipe states neither offset nor template.
     recipe
-        Score, distance and threshold.
-
-    Returns
-    -------
-    Picked
-        The file and its picks, with their scores as weights, normals, Euler angles, the number of the surface, and
-        whether the angle about the normal is known (``in_plane_known``); where it is not, rot is 0.
-
-    Raises
-    ------
-    MissingError, FormatError
-        A file does not exist or is damaged.
-    InputError
-        Something exists at ``out``; the tomogram is another one; the score cannot be computed.
+        Method and distances.
+    turner
+        Finds place and rotation of the particles, if something says them.
     """
-    from volengine.tasks.surfaces.in_plane import turner_of
-    from volengine.tasks.surfaces.reading import Sampler, beside
-    from volengine.tasks.surfaces.scores import score_of
-
-    recipe = SurfacesPickRecipe.of(recipe)
-    where, file = path_text(source), path_text(out)
-    check_out(file, recipe.overwrite, recipe.to, where, recipe.tomogram, recipe.template, recipe.model)
-    surfaces, volume, notes = beside(where, recipe.tomogram, recipe.any_origin)
-    size, facts = grid_of(where, surfaces, volume)
-    sample = None if volume is None else Sampler(volume, "linear")
-    score, threshold, feature, height = score_of(recipe, sample, surfaces)
-    prepared = [_prepared(surface, recipe) for surface in surfaces]
-    scored = [score(surface) for surface in prepared]
-    least = _least(recipe, threshold, [one.score for one in scored], notes)
     height = height if recipe.template is None else recipe.template_height_nm * NM
     offset = height if recipe.offset_nm is None else recipe.offset_nm * NM
-    turner = turner_of(recipe, sample)
-    parts = [
-        _placed(_found(surface, one.score, least, recipe), surface, turner, offset, recipe)
-        for surface, one in zip(prepared, scored, strict=True)
-    ]
-    if recipe.scored is not None:
-        _write_scored(recipe, where, surfaces, zip(prepared, [one.score for one in scored], strict=True))
-    named = recipe.feature if recipe.feature is not None else feature or facts.feature
-    picks, counts, more = write_found(file, parts, size, facts, named, recipe.to)
-    return Picked(file, picks, counts, (*notes, *more))
+    chosen = _chosen(surface, scored.score, least, recipe)
+    return _placed(chosen, surface, turner, offset, recipe)
 
 
-def _prepared(surface: Surface, recipe: SurfacesPickRecipe) -> Surface:
+def prepared(surface: Surface, recipe: SurfacesPickRecipe) -> Surface:
     """The surface with normals, and with edges that are short enough."""
     from volengine.ops.surfaces.points import normals_of
     from volengine.ops.surfaces.subdivision import subdivided
@@ -98,7 +61,9 @@ def edge_of(recipe: SurfacesPickRecipe) -> float:
     return (recipe.spacing_nm / 4 if recipe.edge_nm is None else recipe.edge_nm) * NM
 
 
-def _least(recipe: SurfacesPickRecipe, threshold: float | None, scores: Sequence[Floats], notes: list[str]) -> float:
+def least_score(
+    recipe: SurfacesPickRecipe, threshold: float | None, scores: Sequence[Floats], notes: list[str]
+) -> float:
     """The smallest score that counts."""
     if recipe.min_score is not None:
         return recipe.min_score
@@ -123,7 +88,7 @@ class Chosen(NamedTuple):
     score: Floats
 
 
-def _found(surface: Surface, score: Floats, least: float, recipe: SurfacesPickRecipe) -> Chosen:
+def _chosen(surface: Surface, score: Floats, least: float, recipe: SurfacesPickRecipe) -> Chosen:
     from volengine.ops.surfaces.border import from_border
     from volengine.ops.surfaces.maxima import spaced_maxima
 
@@ -171,17 +136,3 @@ def _clusters(surface: Surface, score: Floats, least: float, recipe: SurfacesPic
     # means of places on a bent surface lie on its hollow side: back to the plane that touches it
     height = np.einsum("ij,ij->i", surface.vertices[nearest] - centres, normal)
     return Chosen(nearest, centres + height[:, None] * normal, best)
-
-
-def _write_scored(
-    recipe: SurfacesPickRecipe, where: str, surfaces: SurfaceSet, scored: Iterable[tuple[Surface, Floats]]
-) -> None:
-    from volengine.io.surfaces import write_surfaces
-
-    assert recipe.scored is not None
-    check_out_set(recipe.scored, recipe.overwrite, where, recipe.tomogram)
-    more = {row["number"]: {k: v for k, v in row.items() if k not in ("number", "file")} for row in surfaces.rows}
-    step = {"verb": "surfaces pick", "recipe": recipe.to_json()}
-    facts: SurfaceFacts = replace(surfaces.facts, history=[*surfaces.facts.history, step])
-    made = ((one.with_columns(**{SCORE: score}), more[one.number]) for one, score in scored)
-    write_surfaces(recipe.scored, made, facts)

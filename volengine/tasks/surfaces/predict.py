@@ -12,7 +12,7 @@ from volengine.core.surface import Surface
 from volengine.nets.surface_model import SurfaceModelFacts, load_surface_model, probabilities
 from volengine.ops.surfaces.patches import Cylinder, places_around
 from volengine.ops.surfaces.sampling import poisson_disc
-from volengine.tasks.surfaces.reading import Sampler
+from volengine.tasks.surfaces.sampler import Sampler
 from volengine.tasks.surfaces.scored import Score, Scored, patches
 
 Floats = NDArray[np.float64]
@@ -27,6 +27,36 @@ def grid_of_model(facts: SurfaceModelFacts) -> Cylinder:
     return Cylinder(facts.heights, facts.radii, facts.angles)
 
 
+def sums_around(surface: Surface, grid: Cylinder, sample: Sampler) -> Floats:
+    """(n, 3) number, sum and sum of squares of the values around points of a surface, for 512 of them each."""
+    points = poisson_disc(surface, STATISTICS_SPACING, np.random.default_rng(surface.number))
+    found = []
+    for first in range(0, len(points), 512):
+        part = points[slice(first, first + 512)]
+        values = sample(places_around(part.place, part.normal, grid))
+        values = values[np.isfinite(values)]
+        found.append((values.size, values.sum(), (values**2).sum()))
+    return np.array(found, np.float64).reshape(-1, 3)
+
+
+def spread_of(sums: Iterable[Floats], where: str) -> tuple[float, float]:
+    """Mean and standard deviation from the sums around each surface, which are added in their order.
+
+    Raises
+    ------
+    InputError
+        The tomogram (``where``) is the same everywhere there, or does not reach there.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for number, one, two in (row for part in sums for row in part.tolist()):
+        count, total, squares = count + int(number), total + one, squares + two
+    mean = total / max(1, count)
+    deviation = float(np.sqrt(max(0.0, squares / max(1, count) - mean**2)))
+    if not deviation > 1e-12 * abs(mean):
+        raise InputError(f"{where}: has no contrast around the surfaces ({count} values); do they lie in it?")
+    return float(mean), deviation
+
+
 def statistics(surfaces: Iterable[Surface], grid: Cylinder, sample: Sampler) -> tuple[float, float]:
     """Mean and standard deviation of the tomogram around surfaces, which patches are normalised with.
 
@@ -37,21 +67,7 @@ def statistics(surfaces: Iterable[Surface], grid: Cylinder, sample: Sampler) -> 
     InputError
         The tomogram is the same everywhere there, or does not reach there.
     """
-    count, total, squares = 0, 0.0, 0.0
-    for surface in surfaces:
-        points = poisson_disc(surface, STATISTICS_SPACING, np.random.default_rng(surface.number))
-        for first in range(0, len(points), 512):
-            part = points[slice(first, first + 512)]
-            values = sample(places_around(part.place, part.normal, grid))
-            values = values[np.isfinite(values)]
-            count, total, squares = count + values.size, total + values.sum(), squares + (values**2).sum()
-    mean = total / max(1, count)
-    deviation = float(np.sqrt(max(0.0, squares / max(1, count) - mean**2)))
-    if not deviation > 1e-12 * abs(mean):
-        raise InputError(
-            f"{sample.volume.where}: has no contrast around the surfaces ({count} values); do they lie in it?"
-        )
-    return float(mean), deviation
+    return spread_of((sums_around(surface, grid, sample) for surface in surfaces), sample.volume.where)
 
 
 def normalised(values: Floats, mean: float, deviation: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -61,11 +77,16 @@ def normalised(values: Floats, mean: float, deviation: float) -> tuple[NDArray[n
     return np.where(known, (values - mean) / deviation, 0).astype(np.float32), seen
 
 
-def network_score(path: str, sample: Sampler, surfaces: Iterable[Surface]) -> tuple[Score, float, str, float]:
-    """The score of a network: a function of a surface, its threshold, its feature, the height of particles."""
+def network_score(
+    path: str, sample: Sampler, surfaces: Iterable[Surface], known: tuple[float, float] | None = None
+) -> tuple[Score, float, str, float]:
+    """The score of a network: a function of a surface, its threshold, its feature, the height of particles.
+
+    Mean and deviation of the tomogram around all surfaces are computed, unless they are ``known``.
+    """
     network, facts = load_surface_model(path)
     grid = grid_of_model(facts)
-    mean, deviation = statistics(surfaces, grid, sample)
+    mean, deviation = statistics(surfaces, grid, sample) if known is None else known
 
     def score(surface: Surface) -> Scored:
         found = np.full(len(surface.vertices), np.nan)

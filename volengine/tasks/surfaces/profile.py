@@ -1,37 +1,43 @@
 """surfaces profile: the tomogram along the normals of surfaces, as columns, and unrolled into pictures.
 
-Column ``profile_m2p5_nm`` of a surface holds for each vertex the value at -2.5 nm, on the inner side of it (names of
-columns have no signs and points: m is minus, p the decimal point). A picture is a
-*membranogram*: one panel for each distance, as if one walked along the membrane at that height.
+Methods are in :mod:`volengine.tasks.surfaces.profile_read`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
-from volengine.core.surface import Surface
-from volengine.core.units import NM_TO_ANGSTROM as NM
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Call, Plan
+from volengine.engine.stage import Stage, kernel_bytes
+from volengine.io.stores import located
+from volengine.io.surfaces import ENDING
+from volengine.tasks.common import division
+from volengine.tasks.common.division import line_of
+from volengine.tasks.common.ended import noted
+from volengine.tasks.common.jobs import Request, Verb, run_one
+from volengine.tasks.common.layout import join_url, plan_folder
+from volengine.tasks.common.set_read import SetRead
+from volengine.tasks.surfaces.given import BesideGiven
+from volengine.tasks.surfaces.measure import refuse_others
 from volengine.tasks.surfaces.picking_recipes import SurfacesProfileRecipe
-from volengine.tasks.surfaces.writing import check_out_set, refuse_source
+from volengine.tasks.surfaces.profile_read import column_name as column_name
+from volengine.tasks.surfaces.profile_read import distance_in as distance_in
+from volengine.tasks.surfaces.profile_read import membranogram as membranogram
+from volengine.tasks.surfaces.profile_read import profiles_of as profiles_of
+from volengine.tasks.surfaces.sets import name_of_set
+from volengine.tasks.surfaces.writing import refuse_source
 
-if TYPE_CHECKING:
-    from volengine.tasks.surfaces.reading import Sampler
+Given = BesideGiven[SurfacesProfileRecipe]
 
-Floats = NDArray[np.float64]
-NAME = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
-PIXELS = 1 << 16
-PANELS = 5
-LEAST_WIDTH = 480
-"""Pixels; narrower pictures are enlarged."""
+_BLOCKS = "volengine.tasks.surfaces.profile_blocks"
+_WRITE = "volengine.tasks.surfaces.profile_finish:write_profiles"
 
 
 @dataclass(frozen=True)
@@ -56,36 +62,109 @@ class Profiled:
     notes: tuple[str, ...] = ()
 
 
-def column_name(distance_nm: float) -> str:
-    """Name of the column with the values at a distance.
+def request(
+    source: str, out: str, recipe: SurfacesProfileRecipe, options: RunOptions
+) -> Request[Given, SurfacesProfileRecipe, str]:
+    """Open one set with its tomogram; its product is ``out``, or a set of the same name in the folder ``out``.
 
-    >>> column_name(-2.5), column_name(0)
-    ('profile_m2p5_nm', 'profile_0_nm')
+    Pictures are those of one set in the folder that the recipe names, of several in a folder of it for each.
     """
-    text = f"{distance_nm:.6f}".rstrip("0").rstrip(".")
-    return f"profile_{'0' if text == '-0' else text.replace('-', 'm').replace('.', 'p')}_nm"
+    name = name_of_set(source)
+    single = PROFILE.is_product(out)
+    place = out.rstrip("/") if single else join_url(out, name + ENDING)
+    overwrite = recipe.overwrite or options.overwrite
+    run_dir = PROFILE.run_dir(out, options)
+    given = BesideGiven.of(source, recipe, options.identity)
+    refuse_others(run_dir, name, place, overwrite, source, given.recipe.tomogram)
+    if recipe.picture is not None:
+        refuse_source(Path(recipe.picture), source, given.recipe.tomogram)
+        pictures = recipe.picture if single else join_url(recipe.picture, name)
+        recipe = recipe.with_(picture=pictures)
+        ours = plan_folder(run_dir, name).path.exists()
+        for number, _ in () if overwrite or ours else SetRead.of(given.surfaces, options.identity).counts:
+            _refuse_picture(Path(pictures) / f"{number:04d}.png")
+    return Request(name, given, given.recipe.with_(picture=recipe.picture), place)
 
 
-def distance_in(name: str) -> float | None:
-    """The distance in nm of a column of a profile; ``None`` for other columns.
+def _refuse_picture(file: Path) -> None:
+    if file.exists():
+        raise InputError(f"{file} exists; give another folder or --overwrite.")
 
-    >>> distance_in("profile_m2p5_nm"), distance_in("score")
-    (-2.5, None)
+
+def plan_profile(
+    source: Given, recipe: SurfacesProfileRecipe, out: str, folder: PlanFolder, options: RunOptions
+) -> Plan:
+    """Plan the stages that read a tomogram along normals and unroll it, and the call that writes the set ``out``.
+
+    Parameters
+    ----------
+    source
+        The surfaces and their tomogram.
+    recipe
+        Distances and pictures.
+    out
+        The set to write.
+    folder
+        Folder of the plan; pictures are made in its scratch folder.
+    options
+        How to run.
     """
-    found = NAME.fullmatch(name)
-    return None if found is None else float(found[1].replace("m", "-").replace("p", "."))
+    from volengine.ops.surfaces.profile_sampling import steps
+
+    given = source.described()
+    mine, values = SetRead.from_json(given["set"]), len(steps(recipe.from_nm, recipe.to_nm, recipe.step_nm))
+    stages: list[Stage] = []
+    pictures = str(folder.scratch / "pictures")
+    if mine.counts:
+        kernel = f"{_BLOCKS}:profile_rows"
+        stages.append(
+            Stage(
+                "surfaces-profile",
+                kernel,
+                line_of(len(division.units_of(mine.counts, division.ROWS))),
+                params={"given": given, "rows": division.ROWS},
+                emits=True,
+                kernel_bytes=kernel_bytes(kernel, vertices=mine.most, rows=division.ROWS, values=values),
+            )
+        )
+    if mine.counts and recipe.picture is not None:
+        kernel = f"{_BLOCKS}:unroll_surfaces"
+        stages.append(
+            Stage(
+                "surfaces-pictures",
+                kernel,
+                line_of(len(division.whole_units_of(mine.counts, division.ROWS))),
+                params={"given": given, "rows": division.ROWS, "folder": pictures},
+                emits=True,
+                transient=True,
+                kernel_bytes=kernel_bytes(kernel, vertices=mine.most, values=values),
+            )
+        )
+    facts = asdict(source.surfaces.facts)
+    step = {"verb": "surfaces profile", "recipe": source.recipe.with_(overwrite=False).to_json()}
+    step["tomogram"] = "" if source.volume is None else source.volume.where
+    params = {
+        "out": located(out),
+        "given": given,
+        "rows": division.ROWS,
+        "facts": {**facts, "history": [*facts["history"], step]},
+        "made": pictures,
+        "pictures": None if recipe.picture is None else located(recipe.picture),
+        "notes": list(source.notes),
+        "folder": str(folder.path),
+    }
+    call = Call(_WRITE, params, writes=(located(out),))
+    return Plan(name_of_set(source.path), tuple(stages), recipe={"surfaces profile": given["recipe"]}, finish=(call,))
 
 
-def profiles_of(surface: Surface) -> tuple[Floats, Floats]:
-    """The distances in nm, rising, and the values (n, d) of the profiles that a surface has as columns."""
-    found = {d: name for name in surface.columns if (d := distance_in(name)) is not None}
-    names = [found[distance] for distance in sorted(found)]
-    values = [np.asarray(surface.columns[name], np.float64) for name in names]
-    return np.array(sorted(found)), np.stack(values, axis=1) if values else np.empty((len(surface.vertices), 0))
+PROFILE = Verb("surfaces profile", request, plan_profile, endings=(ENDING,), run_name="surfaces-profile.run")
 
 
 def profile_surfaces(
-    source: PathLike, out: PathLike, recipe: SurfacesProfileRecipe | Mapping[str, Any] | None = None
+    source: PathLike,
+    out: PathLike,
+    recipe: SurfacesProfileRecipe | Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
 ) -> Profiled:
     """Read a tomogram along the normals of surfaces.
 
@@ -95,8 +174,8 @@ def profile_surfaces(
         A set of surfaces, or a file of a mesh. Normals that it does not have are computed from its faces.
     out
         The set that is written: the same surfaces with their profiles.
-    recipe
-        The tomogram, the distances, the pictures.
+    recipe, options
+        The tomogram, the distances, the pictures; and how to run.
 
     Returns
     -------
@@ -108,132 +187,15 @@ def profile_surfaces(
     MissingError, FormatError
         Surfaces or tomogram do not exist, or are damaged.
     InputError
-        Something exists at ``out``; the tomogram is another one.
+        Something exists at ``out`` that an earlier call with the same run folder has not made; the tomogram is another
+        one.
     """
-    from volengine.io.surfaces import write_surfaces
-    from volengine.ops.surfaces.profile_sampling import steps
-    from volengine.tasks.surfaces.reading import Sampler, beside
-
-    recipe = SurfacesProfileRecipe.of(recipe)
-    where, place = path_text(source), path_text(out)
-    surfaces, volume, notes = beside(where, recipe.tomogram, recipe.any_origin)
-    assert volume is not None  # the recipe asks for it
-    check_out_set(place, recipe.overwrite, where, recipe.tomogram)
-    folder = None if recipe.picture is None else Path(recipe.picture)
-    if folder is not None:
-        refuse_source(folder, where, recipe.tomogram)
-    distance_nm = steps(recipe.from_nm, recipe.to_nm, recipe.step_nm)
-    sample, missing = Sampler(volume, recipe.order), [0, 0]
-    pictures: list[str] = []
-
-    def made() -> Iterator[tuple[Surface, Mapping[str, Any]]]:
-        for row in surfaces.rows:
-            done = profiled(surfaces.read(row["number"]), distance_nm, sample)
-            values = np.stack([done.columns[column_name(d)] for d in distance_nm], axis=1)
-            missing[0] += int(np.isnan(values).sum())
-            missing[1] += values.size
-            if folder is not None:
-                pictures.extend(_pictures(done, distance_nm, sample, folder, recipe, notes))
-            yield done, {k: v for k, v in row.items() if k not in ("number", "file")}
-
-    step = {"verb": "surfaces profile", "recipe": recipe.to_json(), "tomogram": volume.where}
-    write_surfaces(place, made(), replace(surfaces.facts, history=[*surfaces.facts.history, step]))
-    return Profiled(place, missing[0] / max(1, missing[1]), tuple(pictures), tuple(notes))
-
-
-def profiled(surface: Surface, distance_nm: Floats, sample: Sampler) -> Surface:
-    """The surface with its normals, and a float32 column for each distance."""
-    from volengine.ops.surfaces.points import normals_of
-
-    normals = normals_of(surface)
-    values = sample.along(surface.vertices, normals, distance_nm * NM, np.float32)
-    columns = {column_name(d): values[:, k] for k, d in enumerate(distance_nm)}
-    return replace(surface, normals=normals, columns={**surface.columns, **columns})
-
-
-def membranogram(
-    surface: Surface, distance_nm: Floats, sample: Sampler, pixel: float, how: Any = "auto"
-) -> tuple[NDArray[np.float32], Any, Any]:
-    """The tomogram on an unrolled surface.
-
-    Parameters
-    ----------
-    surface
-        A surface with normals.
-    distance_nm
-        Distances along the normal.
-    sample
-        Reads the tomogram.
-    pixel
-        Side of a pixel, angstrom.
-    how
-        As in :func:`volengine.ops.surfaces.unroll.unroll`.
-
-    Returns
-    -------
-    (distances, rows, columns) float32, NaN where there is no surface; the unrolled surface; the faces in the pixels.
-    """
-    from volengine.ops.surfaces.points import normals_of, on_faces
-    from volengine.ops.surfaces.profile_sampling import along_normals
-    from volengine.ops.surfaces.unroll import rasterised, unroll
-
-    flat = unroll(surface, how)
-    raster = rasterised(flat, pixel)
-    found = np.full((len(distance_nm), *raster.face.shape), np.nan, np.float32)
-    rows, columns = np.nonzero(raster.face >= 0)
-    normals = normals_of(surface)
-    for first in range(0, len(rows), PIXELS):
-        r, c = rows[first : first + PIXELS], columns[first : first + PIXELS]
-        at = on_faces(surface, normals, raster.face[r, c], raster.weights[r, c])
-        found[:, r, c] = sample(along_normals(at.place, at.normal, distance_nm * NM)).T
-    return found, flat, raster
-
-
-def _pictures(
-    surface: Surface,
-    distance_nm: Floats,
-    sample: Sampler,
-    folder: Path,
-    recipe: SurfacesProfileRecipe,
-    notes: list[str],
-) -> list[str]:
-    """Write the picture of one surface as PNG and NPY."""
-    from volengine.core.atomic import replacing, write_atomic
-    from volengine.ops.pictures import png
-
-    values, flat, raster = membranogram(surface, distance_nm, sample, recipe.pixel_nm * NM, recipe.unroll)
-    low, mid, high = flat.stretch
-    notes.append(
-        f"{surface.name}: unrolled as {flat.how}; areas in the picture are {low:.2f} to {high:.2f} of the true ones "
-        f"(median {mid:.2f}, 90 % of the area lies between)"
-        + (f"; {raster.twice:.1%} of the pixels have two places of the surface." if raster.twice > 0.01 else ".")
-    )
-    files = [folder / f"{surface.number:04d}.png", folder / f"{surface.number:04d}.npy"]
-    for file in files:
-        if file.exists() and not recipe.overwrite:
-            raise InputError(f"{file} exists; give another folder or --overwrite.")
-    write_atomic(files[0], png(_panels(values, distance_nm, recipe.shown_nm)))
-    with replacing(files[1], parents=True) as stream:
-        np.save(stream, values)
-    return [str(file) for file in files]
-
-
-def _panels(values: NDArray[np.float32], distance_nm: Floats, shown_nm: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Grey panels below each other with their distances, all with one window; where there is no surface, blue.
-
-    Small ones are enlarged to a width of at least 480 pixels.
-    """
-    from volengine.ops.pictures import captioned, enlarge, grey
-
-    wanted = np.asarray(shown_nm or np.linspace(distance_nm[0], distance_nm[-1], min(PANELS, len(distance_nm))))
-    chosen = [int(np.argmin(np.abs(distance_nm - d))) for d in wanted]
-    there = values[np.isfinite(values)]
-    window = tuple(np.percentile(there, [0.5, 99.5]).tolist()) if there.size else (0.0, 1.0)
-    window = (window[0], window[1] if window[1] > window[0] else window[0] + 1)
-    scale = max(1, -(-LEAST_WIDTH // values.shape[2]))
-    panels = []
-    for k in chosen:
-        picture = grey(np.nan_to_num(values[k], nan=window[0]), window)
-        picture[np.isnan(values[k])] = (30, 40, 70)
-        panels.append(captioned(enlarge(picture, scale), f"{distance_nm[k]:+.4g} nm"))
-    return np.concatenate(panels)
+    recipe, options = SurfacesProfileRecipe.of(recipe), options or RunOptions()
+    options = options.with_(overwrite=options.overwrite or recipe.overwrite)
+    place = path_text(out)
+    if Path(place).suffix and not Path(place).is_dir() and not PROFILE.is_product(place):
+        raise InputError(f"{place}: sets of surfaces are folders *{ENDING}; give such a name.")
+    plan = run_one(PROFILE, path_text(source), place, recipe, options)
+    told = noted(plan_folder(PROFILE.run_dir(place, options), plan.name))
+    made = place if PROFILE.is_product(place) else plan.finish[0].params["out"]
+    return Profiled(made, told.get("outside", float("nan")), tuple(told["files"]), tuple(told["notes"]))

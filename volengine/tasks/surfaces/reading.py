@@ -1,98 +1,19 @@
-"""Values of a tomogram at places, read box by box: no volume is ever in memory."""
+"""Sets of surfaces with the tomogram that they are of, compared with each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
-from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
-from volengine.core.volume import Volume, size_text
-from volengine.io.cached import ChunkCache
-from volengine.io.names import Source
-from volengine.io.open import OpenVolume, open_source
+from volengine.core.volume import size_text
+from volengine.io.open import OpenVolume
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
-from volengine.ops.surfaces.profile_sampling import REACH, Order, along_normals, inside, interpolate
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
+from volengine.tasks.surfaces.sampler import Sampler as Sampler
 
-Floats = NDArray[np.float64]
-
-CELL = 64
-"""Side of the boxes that are read, voxels; they lie on a fixed lattice."""
-CACHE_BYTES = 256 << 20
-"""Chunks of the tomogram that are kept."""
-ROWS = 1 << 13
-"""Profiles that are read at a time."""
 EXTENT = 0.02
 """Share by which the extents of surfaces' tomogram and of the tomogram that is given may differ, beside two voxels."""
-
-
-class Sampler:
-    """Reads values of one volume at places.
-
-    Parameters
-    ----------
-    volume
-        The volume.
-    order
-        ``linear`` or ``cubic`` (:mod:`volengine.ops.surfaces.profile_sampling`).
-    """
-
-    def __init__(self, volume: Volume, order: Order):
-        self.volume, self.order = volume, order
-        self._source: Source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
-        self._size = np.asarray(volume.voxel_size)
-        self._scale = 1 / 255 if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu" else 1.0
-
-    def __call__(self, place: Floats) -> Floats:
-        """Values at places (..., 3), angstrom, z, y, x; NaN outside of the volume."""
-        at = place.reshape(-1, 3) / self._size
-        found = np.full(len(at), np.nan)
-        rows = np.flatnonzero(inside(at, self.volume.shape))
-        for part in _cells(at[rows]):
-            found[rows[part]] = self._box(at[rows[part]])
-        return found.reshape(place.shape[:-1])
-
-    def along(self, place: Floats, normal: Floats, distance: Floats, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-        """Profiles: values (n, d) at distances along normals (n, 3), angstrom, cell by cell, so that little is held."""
-        found = np.empty((len(place), len(distance)), dtype)
-        for rows in _cells(place / self._size):
-            for first in range(0, len(rows), ROWS):
-                part = rows[first : first + ROWS]
-                found[part] = self(along_normals(place[part], normal[part], distance))
-        return found
-
-    def of_voxels(self, place: Floats) -> NDArray[Any]:
-        """Values of the voxels in which places (n, 3) lie, as they are stored: labels; 0 outside of the volume."""
-        index = np.floor(place / self._size + 0.5).astype(np.int64)
-        there = np.flatnonzero(((index >= 0) & (index < self.volume.shape)).all(axis=1))
-        found = np.zeros(len(place), self._source.dtype)
-        for part in _cells(index[there].astype(np.float64)):
-            rows = there[part]
-            start, stop = index[rows].min(axis=0), index[rows].max(axis=0) + 1
-            voxels = self._source.read(Box(index3(start.tolist()), index3(stop.tolist())))
-            found[rows] = voxels[tuple((index[rows] - start).T)]
-        return found
-
-    def _box(self, at: Floats) -> Floats:
-        reach = REACH[self.order]
-        start = np.floor(at.min(axis=0)).astype(np.int64) - reach
-        stop = np.floor(at.max(axis=0)).astype(np.int64) + reach + 2
-        box = Box(index3(start.tolist()), index3(stop.tolist())).clip(self.volume.shape)
-        voxels = self._source.read(box)
-        return self._scale * interpolate(voxels, np.asarray(box.start), at, self.volume.shape, self.order)
-
-
-def _cells(at_vox: Floats) -> Iterator[NDArray[np.int64]]:
-    """Rows of the places in each cell of the lattice, cell by cell."""
-    cell = np.floor(at_vox / CELL).astype(np.int64)
-    order = np.lexsort(cell.T[::-1])
-    cuts = np.flatnonzero(np.any(np.diff(cell[order], axis=0) != 0, axis=1)) + 1
-    yield from (part for part in np.split(order, cuts) if len(part))
 
 
 def open_set(path: str, tomogram: OpenVolume | None) -> SurfaceSet:

@@ -8,19 +8,100 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from volengine.core.paths import PathLike, path_text
-from volengine.core.surface import Surface
-from volengine.core.units import NM_TO_ANGSTROM as NM
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Call, Plan
+from volengine.engine.stage import Stage, kernel_bytes
+from volengine.io.stores import located
+from volengine.tasks.common import division
+from volengine.tasks.common.division import line_of
+from volengine.tasks.common.jobs import Request, run_one
+from volengine.tasks.common.set_read import SetRead
+from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
+from volengine.tasks.surfaces.picked import picked
 from volengine.tasks.surfaces.picking_recipes import SurfacesSampleRecipe
-from volengine.tasks.surfaces.writing import Found, Picked, check_out, grid_of, write_found
+from volengine.tasks.surfaces.sets import name_of_set
+from volengine.tasks.surfaces.writing import Picked, grid_of
+
+Given = BesideGiven[SurfacesSampleRecipe]
+
+_POINTS = "volengine.tasks.surfaces.sample_blocks:sample_points"
+_WRITE = "volengine.tasks.surfaces.picked_finish:write_sampled"
+
+
+def request(
+    source: str, out: str, recipe: SurfacesSampleRecipe, options: RunOptions
+) -> Request[Given, SurfacesSampleRecipe, str]:
+    """Open one set; its product is ``out``, or a table of the same name in the folder ``out``."""
+    name, place = name_of_set(source), table_place(SAMPLE, source, out, recipe.to)
+    overwrite = recipe.overwrite or options.overwrite
+    refuse_table(SAMPLE.run_dir(out, options), name, place, overwrite, recipe.to, source, recipe.tomogram)
+    given = BesideGiven.of(source, recipe, options.identity)
+    return Request(name, given, given.recipe, place)
+
+
+def plan_sample(source: Given, recipe: SurfacesSampleRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
+    """Plan the stage that puts points on surfaces, and the call that writes them as the table ``out``.
+
+    Parameters
+    ----------
+    source
+        The surfaces and their tomogram.
+    recipe
+        Spacing, offset and the rest.
+    out
+        The table.
+    folder
+        Folder of the plan; not used, because the stage needs no scratch.
+    options
+        How to run.
+
+    Raises
+    ------
+    InputError
+        Nothing states the voxel size.
+    """
+    size, facts = grid_of(source.path, source.surfaces, source.volume)
+    given = source.described()
+    mine, stages = SetRead.from_json(given["set"]), []
+    if mine.counts:
+        units = division.whole_units_of(mine.counts, division.ROWS)
+        stages.append(
+            Stage(
+                "surfaces-sample",
+                _POINTS,
+                line_of(len(units)),
+                params={"given": given, "rows": division.ROWS},
+                emits=True,
+                kernel_bytes=kernel_bytes(_POINTS, vertices=mine.most),
+            )
+        )
+    params = {
+        "out": located(out),
+        "given": given,
+        "size": list(size),
+        "facts": asdict(facts) | {"history": []},
+        "feature": recipe.feature if recipe.feature is not None else facts.feature,
+        "to": recipe.to,
+        "notes": list(source.notes),
+        "folder": str(folder.path),
+    }
+    call = Call(_WRITE, params, writes=(located(out),))
+    return Plan(name_of_set(source.path), tuple(stages), recipe={"surfaces sample": given["recipe"]}, finish=(call,))
+
+
+SAMPLE = TableVerb("surfaces sample", request, plan_sample, run_name="surfaces-sample.run")
 
 
 def sample_surfaces(
-    source: PathLike, out: PathLike, recipe: SurfacesSampleRecipe | Mapping[str, Any] | None = None
+    source: PathLike,
+    out: PathLike,
+    recipe: SurfacesSampleRecipe | Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
 ) -> Picked:
     """Put points on the faces of surfaces, as dense as a smallest distance allows (Poisson disc), and write them.
 
@@ -30,8 +111,8 @@ def sample_surfaces(
         A set of surfaces, or a file of a mesh.
     out
         The table of picks, in the format that its ending or ``to`` names.
-    recipe
-        Spacing, offset and the rest.
+    recipe, options
+        Spacing, offset and the rest, and how to run.
 
     Returns
     -------
@@ -44,32 +125,11 @@ def sample_surfaces(
     MissingError, FormatError
         The surfaces do not exist, or are damaged.
     InputError
-        Something exists at ``out``, or nothing states the voxel size.
+        Something exists at ``out`` that an earlier call with the same run folder has not made, or nothing states the
+        voxel size.
     """
-    from volengine.tasks.surfaces.reading import beside
-
-    recipe = SurfacesSampleRecipe.of(recipe)
-    where, file = path_text(source), path_text(out)
-    check_out(file, recipe.overwrite, recipe.to, where, recipe.tomogram)
-    surfaces, volume, notes = beside(where, recipe.tomogram, recipe.any_origin)
-    size, facts = grid_of(where, surfaces, volume)
-    parts = [_sampled(surface, recipe) for surface in surfaces]
-    feature = recipe.feature if recipe.feature is not None else facts.feature
-    picks, counts, more = write_found(file, parts, size, facts, feature, recipe.to)
-    return Picked(file, picks, counts, (*notes, *more))
-
-
-def _sampled(surface: Surface, recipe: SurfacesSampleRecipe) -> Found:
-    from volengine.ops.surfaces.border import from_border
-    from volengine.ops.surfaces.sampling import BORDER_PARTS, poisson_disc, poisson_disc_geodesic
-
-    rng = np.random.default_rng([recipe.seed, surface.number])
-    allowance = None
-    if recipe.edge_exclusion_nm:
-        edge = recipe.edge_exclusion_nm * NM
-        away = from_border(surface.vertices, surface.faces, apart=edge / BORDER_PARTS, name=surface.name)
-        allowance = np.where(np.isfinite(away), away - edge, 1e30)
-    draw = poisson_disc if recipe.distance == "space" else poisson_disc_geodesic
-    points = draw(surface, recipe.spacing_nm * NM, rng, allowance)
-    rot = 360 * rng.random(len(points)) - 180 if recipe.in_plane == "random" else np.zeros(len(points))
-    return Found(surface.number, points.place + recipe.offset_nm * NM * points.normal, points.normal, rot)
+    recipe, options = SurfacesSampleRecipe.of(recipe), options or RunOptions()
+    options = options.with_(overwrite=options.overwrite or recipe.overwrite)
+    place = path_text(out)
+    plan = run_one(SAMPLE, path_text(source), place, recipe, options)
+    return picked(SAMPLE, plan, place, options)

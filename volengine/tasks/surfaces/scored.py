@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from volengine.core.surface import Surface
 from volengine.ops.surfaces.patches import Cylinder, places_around
-from volengine.tasks.surfaces.reading import Sampler
+from volengine.tasks.surfaces.sampler import Sampler
 
 Floats = NDArray[np.float64]
 VALUES = 2_000_000

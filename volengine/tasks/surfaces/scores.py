@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
+from volengine.io.names import split_group
+from volengine.io.open import open_volume
 from volengine.ops.surfaces.patches import Cylinder, correlations
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
 from volengine.tasks.surfaces.scored import Score, Scored, patches
 
 if TYPE_CHECKING:
-    from volengine.tasks.surfaces.reading import Sampler
+    from volengine.tasks.surfaces.sampler import Sampler
 
 Floats = NDArray[np.float64]
 TEMPLATE_STEP = 1.0
@@ -94,11 +96,11 @@ def template_on(recipe: SurfacesPickRecipe, step: float, angle_step_deg: float) 
     InputError
         The template is larger than 256 voxels along an axis, has no contrast, or a radius that its box does not hold.
     """
-    from volengine.tasks.common.named import open_sized
-    from volengine.tasks.surfaces.reading import Sampler
+    from volengine.tasks.surfaces.sampler import Sampler
 
     assert recipe.template is not None
-    volume = open_sized(recipe.template)
+    url, group = split_group(recipe.template)
+    volume = open_volume(url, group=group)
     if max(volume.shape) > 256:
         raise InputError(f"{recipe.template}: has the shape {volume.shape}; a template has 256 voxels a side at most.")
     size, middle = np.asarray(volume.voxel_size), np.asarray(volume.shape) // 2

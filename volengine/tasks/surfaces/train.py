@@ -31,7 +31,8 @@ from volengine.ops.surfaces.subdivision import subdivided
 from volengine.tasks.surfaces.averaging import Average, Oriented, class_average, rotations
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
 from volengine.tasks.surfaces.predict import normalised, statistics
-from volengine.tasks.surfaces.reading import Sampler, beside
+from volengine.tasks.surfaces.reading import beside
+from volengine.tasks.surfaces.sampler import Sampler
 from volengine.tasks.surfaces.scored import patches
 from volengine.tasks.surfaces.writing import KNOWN, refuse_source
 

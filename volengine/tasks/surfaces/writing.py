@@ -15,8 +15,12 @@ from volengine.core.orientation import normal_to_euler
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3, Volume
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, may_replace
+from volengine.tasks.surfaces.found import Found
 
 Floats = NDArray[np.float64]
+
+KNOWN = "in_plane_known"
+"""Extra column: whether a pick's angle about the normal was measured (1), or is 0 or random (0)."""
 
 
 @dataclass(frozen=True)
@@ -96,29 +100,10 @@ def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vec
     return size, facts
 
 
-@dataclass(frozen=True)
-class Found:
-    """What was found on one surface: its number, places (angstrom), normals, and more columns.
-
-    ``known`` is whether the angle about the normal was measured; default: of none.
-    """
-
-    number: int
-    place: Floats
-    normal: Floats
-    rot_deg: Floats
-    score: Floats | None = None
-    known: NDArray[np.bool_] | None = None
-
-
-KNOWN = "in_plane_known"
-"""Extra column: whether a pick's angle about the normal was measured (1), or is 0 or random (0)."""
-
-
 def write_found(
-    out: str, parts: Sequence[Found], size: Vector3, facts: SurfaceFacts, feature: str, to: str | None
+    out: str | None, parts: Sequence[Found], size: Vector3, facts: SurfaceFacts, feature: str, to: str | None
 ) -> tuple[Picks, dict[int, int], list[str]]:
-    """Write what was found on all surfaces as one table of picks.
+    """Write what was found on all surfaces as one table of picks; without a file, only make it.
 
     Returns
     -------
@@ -155,6 +140,7 @@ def write_found(
         normal=normal[keep],
         **more,
     )
-    write_picks(out, picks, to)
+    if out is not None:
+        write_picks(out, picks, to)
     counts = {one.number: int((number[keep] == one.number).sum()) for one in parts}
     return picks, counts, notes

@@ -1,0 +1,184 @@
+"""What is around the picks of a file, opened from metadata, and the part of it that belongs to one tomogram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from volengine.core.errors import InputError
+from volengine.core.picks import Picks
+from volengine.core.volume import Volume
+from volengine.io.surfaces import SurfaceSet
+from volengine.tasks.common.origins import origins_note
+from volengine.tasks.picks.around import index_in
+from volengine.tasks.picks.masks import Asked, grid_on
+from volengine.tasks.picks.recipe import PicksMeasureRecipe
+from volengine.tasks.picks.surroundings import (
+    Around,
+    groups_of,
+    lamella_around,
+    of_tomogram,
+    placed,
+    surfaces_around,
+    volumes_around,
+)
+from volengine.tasks.picks.voxels import Grid
+
+SAME_GRID = Grid((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), sure=True)
+
+
+class Surroundings:
+    """All that is around the picks of some tables, opened and sorted by name; only metadata has been read.
+
+    Parameters
+    ----------
+    tables
+        The picks of each tomogram.
+    recipe
+        What is measured.
+
+    Raises
+    ------
+    MissingError, InputError
+        Something does not exist, has no name, or two things have the same.
+    """
+
+    def __init__(self, tables: Sequence[Picks], recipe: PicksMeasureRecipe):
+        self.recipe, self.alone = recipe, len(tables) == 1
+        size = tables[0].voxel_size if tables else (1.0, 1.0, 1.0)
+        self.surfaces = groups_of(surfaces_around(recipe.surface, "--surface"))
+        self.labels = groups_of(volumes_around(recipe.labels, "--labels", size, classes=True))
+        self.predictions = groups_of(volumes_around(recipe.probability, "--probability", size))
+        self.values = groups_of(volumes_around(recipe.value, "--value", size))
+        self.lamella = lamella_around(recipe.lamella, size)
+        used = [name for group in (self.surfaces, self.labels, self.predictions) for name in group]
+        used += [name for name in self.values if name in self.predictions]
+        twice = next((name for name in used if used.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"Two things would be {twice!r}, with the same columns; give them two names: NAME=PATH.")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing that surrounds the picks of a tomogram.
+
+    Parameters
+    ----------
+    kind
+        ``surfaces``, ``labels``, ``probability``, ``value`` or ``lamella``.
+    name
+        Before the dot in the names of its columns.
+    where
+        Where it is, for messages.
+    source
+        The volume, or the set of surfaces.
+    grid
+        How a volume lies on the tomogram.
+    labels
+        The labels that count.
+    """
+
+    kind: str
+    name: str
+    where: str
+    source: Volume | SurfaceSet
+    grid: Grid = SAME_GRID
+    labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class TableGiven:
+    """The picks of one tomogram and what may be around them.
+
+    Parameters
+    ----------
+    name
+        Name of the plan.
+    picks
+        The picks.
+    around
+        What is around the picks of the whole file.
+    how
+        How inputs are recognised (``quick`` or ``content``).
+    """
+
+    name: str
+    picks: Picks
+    around: Surroundings
+    how: str = "quick"
+
+    def things(self) -> tuple[list[Thing], list[str]]:
+        """What surrounds the picks, in the order of the columns, and notes for the user.
+
+        Raises
+        ------
+        InputError
+            Something is not of this tomogram, or has another extent or origin.
+        """
+        notes: list[str] = []
+        given = self.around
+        made = [self._surfaces("surfaces", self._mine(group), notes) for group in given.surfaces.values()]
+        for kind, groups in (("labels", given.labels), ("probability", given.predictions), ("value", given.values)):
+            made += [self._volume(kind, self._mine(group), notes) for group in groups.values()]
+        if given.lamella:
+            one = self._mine(given.lamella)
+            if isinstance(one.source, SurfaceSet):
+                made.append(Thing("lamella", one.name, one.path, placed(one, self.picks)))
+            else:
+                grid = grid_on(self.picks, one.source, self._asked(one))
+                made.append(Thing("lamella", one.name, one.path, one.source, grid))
+        return made, notes
+
+    def _mine(self, group: Sequence[Around]) -> Around:
+        recipe = self.around.recipe
+        asked = recipe.tomogram is not None or recipe.volume is not None
+        return of_tomogram(self.picks, group, alone=self.around.alone, asked=asked)
+
+    def _asked(self, around: Around) -> Asked:
+        recipe = self.around.recipe
+        return Asked(around.path, recipe.mask_grid, recipe.any_origin)
+
+    def _volume(self, kind: str, around: Around, notes: list[str]) -> Thing:
+        """How a volume lies on the tomogram of the picks; notes say if this is not known."""
+        assert isinstance(around.source, Volume)
+        picks = self.picks
+        grid = grid_on(picks, around.source, self._asked(around))
+        if not grid.sure:
+            notes.append(
+                f"{around.path} has voxels of {max(grid.voxel_size):g} A, the tomogram of {max(picks.voxel_size):g} A: "
+                "both were taken to begin at the same face, as after binning by averaging; after Fourier cropping give "
+                "--mask-grid centres."
+            )
+        index = index_in(picks.place, grid)
+        beyond = int((~((index >= 0) & (index < around.source.shape)).all(axis=1)).sum())
+        if beyond:
+            notes.append(
+                f"{beyond} of {len(picks)} picks of {picks.tomogram} lie beyond the faces of {around.path}; are its "
+                "voxel size and theirs right?"
+            )
+        return Thing(kind, around.name, around.path, around.source, grid, around.labels)
+
+    def _surfaces(self, kind: str, around: Around, notes: list[str]) -> Thing:
+        surfaces, picks = placed(around, self.picks), self.picks
+        if surfaces.facts.voxel_size is not None:
+            mine = (f"The tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size)
+            theirs = (around.path, surfaces.facts.origin, surfaces.facts.voxel_size)
+            said = origins_note(mine, theirs, accept=self.around.recipe.any_origin)
+            notes += [said] * bool(said)
+        elif any(picks.origin):
+            notes.append(
+                f"{around.path} states no origin: its vertices were taken for positions in {picks.tomogram}, whose "
+                f"origin is {', '.join(f'{v:g}' for v in picks.origin)} angstrom (z, y, x)."
+            )
+        return Thing(kind, around.name, around.path, surfaces)
+
+
+def grid_json(grid: Grid) -> list[list[float]]:
+    """A grid as JSON values."""
+    return [list(grid.voxel_size), list(grid.offset)]
+
+
+def label_of(file: str, picks: Picks) -> str:
+    """How messages name the picks of one tomogram of a file."""
+    return f"{Path(file).name}, {picks.tomogram or 'tomogram'}"

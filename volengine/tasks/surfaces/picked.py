@@ -1,0 +1,43 @@
+"""What Python gets of a finished plan of ``surfaces sample`` or ``surfaces pick``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.tasks.common.ended import noted
+from volengine.tasks.common.jobs import Verb
+from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.common.set_read import facts_of
+from volengine.tasks.surfaces.found import FOUND, found_in
+from volengine.tasks.surfaces.writing import Picked, write_found
+
+
+def picked(verb: Verb[Any, Any, Any, Any], plan: Plan, out: str, options: RunOptions) -> Picked:
+    """The table that a plan has written, read again, with what was said of it.
+
+    Parameters
+    ----------
+    verb
+        The verb.
+    plan
+        Its plan, which has run.
+    out
+        What the user has named.
+    options
+        How it has run.
+    """
+    written = plan.finish[0].params
+    folder = plan_folder(verb.run_dir(out, options), plan.name)
+    file = out if verb.is_product(out) else written["out"]
+    told = noted(folder)
+    with np.load(folder.path / FOUND, allow_pickle=False) as table:
+        parts = found_in([dict(table)])
+    z, y, x = written["size"]
+    feature = told.get("feature", written["facts"]["feature"])
+    picks, counts, _ = write_found(None, parts, (z, y, x), facts_of(written["facts"]), feature, None)
+    empty = [f"No picks: {told['empty']}"] if told["empty"] else []
+    return Picked(file, picks, counts, (*told["notes"], *empty))

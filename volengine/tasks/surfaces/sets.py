@@ -1,0 +1,93 @@
+"""Finding the sets of surfaces that a command names, and the volumes and further sets of the tomogram of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from volengine.core.errors import InputError, MissingError
+from volengine.io.membrain_pick import SUFFIXES
+from volengine.io.meshes import ENDINGS
+from volengine.io.names import same_tomogram
+from volengine.io.surfaces import ENDING, FACTS, open_surfaces
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+
+
+def set_paths(given: Iterable[str]) -> list[str]:
+    """The sets of surfaces that paths name: sets, mesh files, folders of mesh files, folders of sets, globs.
+
+    Raises
+    ------
+    MissingError
+        There is no such file or folder, or nothing matches a glob.
+    """
+    found: list[str] = []
+    for item in given:
+        if has_magic(item) and not Path(item).exists():
+            matches = sorted(glob(item))  # noqa: PTH207
+            if not matches:
+                raise MissingError(f"{item}: nothing matches.")
+            found += matches
+            continue
+        path = Path(item)
+        inner = sorted(path.glob(f"*{ENDING}")) if path.is_dir() and not (path / FACTS).is_file() else []
+        found += [str(one) for one in inner] or [item]
+    return list(dict.fromkeys(found))
+
+
+def name_of_set(path: str) -> str:
+    """Name of a set, without its ending: that of its plan, and of what is made of it in a folder."""
+    place = Path(path.rstrip("/"))
+    return place.stem if place.suffix.lower() in (ENDING, *ENDINGS, *SUFFIXES) else place.name
+
+
+def one_of(given: str, tomogram: str, option: str) -> str:
+    """The volume that an option names for one tomogram: the only one, or of several that of its name.
+
+    Raises
+    ------
+    InputError
+        None of several has the tomogram's name.
+    """
+    many = Path(given).is_dir() and not given.rstrip("/").lower().endswith(".zarr")
+    if not (many or given.lower().endswith(".txt") or (has_magic(given) and not Path(given).exists())):
+        return given
+    paths = expand([given])
+    if len(paths) == 1:
+        return paths[0]
+    named: dict[str, str] = {}
+    for path in paths:
+        volume = open_sized(path, 1.0, "metadata")
+        named.setdefault(tomogram_in(volume.name, feature_of(volume)), path)
+    fit = same_tomogram(tomogram, named)
+    if fit is None:
+        raise InputError(
+            f"{given} has no volume of tomogram {tomogram!r}, for {option}; it has those of "
+            f"{', '.join(list(named)[:8])}."
+        )
+    return named[fit]
+
+
+def others_of(given: Sequence[str], tomogram: str) -> tuple[str, ...]:
+    """Further sets: each that is named, and of a folder or glob of several those of the same tomogram.
+
+    Raises
+    ------
+    MissingError
+        There is no such set.
+    InputError
+        None of several is of the tomogram.
+    """
+    found: list[str] = []
+    for item in given:
+        paths = set_paths([item])
+        if len(paths) == 1:
+            found += paths
+            continue
+        mine = [path for path in paths if same_tomogram(tomogram, [open_surfaces(path).facts.tomogram])]
+        if not mine:
+            raise InputError(f"{item}: none of its {len(paths)} sets of surfaces is of tomogram {tomogram!r}.")
+        found += mine
+    return tuple(found)
