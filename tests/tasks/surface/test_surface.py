@@ -430,23 +430,6 @@ def test_the_last_line_says_why_objects_have_no_surface(tmp_path: Path) -> None:
     assert "1 surface of 1 object: " in found
 
 
-def test_pieces_that_are_damaged_are_made_again(tmp_path: Path) -> None:
-    from volengine.core.errors import DamagedError
-    from volengine.tasks.surface.mesh_blocks import _Pieces
-
-    folder = tmp_path / "plan" / "scratch" / "pieces"
-    folder.mkdir(parents=True)
-    (folder / "00000003.pieces").write_bytes(b"1234")
-    table = {name: np.array([1]) for name in ("number", "vertices", "vertex", "face", "faces")} | {
-        "held": np.array([[9, 9]])
-    }
-    block = Block(0, (0, 0, 0), Box.of_shape((1, 1, 1)), (1, 1, 1), {}, {}, {"pieces": {3: table}})
-    with pytest.raises(DamagedError, match="does not hold the 9 vertices") as raised:
-        _Pieces(block, folder, [1]).read(1)
-    assert raised.value.url == str(tmp_path / "plan")
-    assert raised.value.path.endswith("surface-pieces")
-
-
 def test_shapes_at_the_limits(tmp_path: Path) -> None:
     """Nothing, everything, one voxel thick, touching all faces, voxels that are no cubes: right, or an empty set."""
     made = {}

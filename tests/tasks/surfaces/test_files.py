@@ -122,3 +122,20 @@ def test_the_commands(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = run.invoke(cli, ["surfaces", "convert", "a.surfaces", "--out", "meshes", "--to", "stl"])
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in (tmp_path / "meshes").iterdir()) == ["0001.stl", "0002.stl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("data/TS_01.mrc", "is a path; give the name alone"),
+        ("TS_01.ome.zarr", "is a path"),
+        ("TS_01.ome.zarr#labels/a", "is a path"),
+        ("  ", "is no name"),
+        (" TS_01", "is no name"),
+        ("TS\n01", "is no name"),
+    ],
+)
+def test_a_tomogram_is_named_and_not_given_as_a_file(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"--tomogram .*{message}"):
+        SurfacesConvertRecipe(tomogram=name)
+    assert SurfacesConvertRecipe(tomogram="TS_01_8.00Apx").states

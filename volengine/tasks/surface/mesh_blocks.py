@@ -12,7 +12,6 @@ from volengine.core.block import Block, Result, Table
 from volengine.core.errors import DamagedError
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.engine.ledger import PlanFolder
 from volengine.ops.surfaces.finish import Wanted, finished
 from volengine.ops.surfaces.merge import merge_pieces
 from volengine.ops.surfaces.normals import vertex_normals
@@ -112,9 +111,7 @@ class _Pieces:
             a, n, b, m = (int(table[name][row]) for name in ("vertex", "vertices", "face", "faces"))
             file = self.folder / f"{part:08d}.pieces"
             if not file.is_file() or file.stat().st_size != 32 * held + 12 * faces:
-                folder = PlanFolder(self.folder.parents[1])
-                where = (str(folder.path), folder.tables_of("surface-pieces"), (folder.table_key(part),))
-                raise DamagedError(f"{file} does not hold the {held} vertices that its block has made.", *where)
+                raise DamagedError(f"{file} does not hold the {held} vertices that its block has made; run it again.")
             keys = np.fromfile(file, "<i8", n, offset=8 * a)
             places = np.fromfile(file, "<f8", 3 * n, offset=8 * held + 24 * a).reshape(-1, 3)
             corners = np.fromfile(file, "<i4", 3 * m, offset=32 * held + 12 * b).reshape(-1, 3)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.io.names import VOLUME_SUFFIXES, suffix_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SurfacesConvertRecipe(Recipe):
     to
         Format of the files in a folder: ply, obj, stl or glb.
     tomogram
-        Mesh files: name of the tomogram; default: that of the file or folder.
+        Mesh files: name of the tomogram, for example TS_01; default: that of the file or folder.
     feature
         Mesh files: name of the feature.
     voxel_size
@@ -44,6 +45,7 @@ class SurfacesConvertRecipe(Recipe):
     overwrite: bool = False
 
     def check(self) -> None:
+        _check_name(self.tomogram, "--tomogram")
         if self.voxel_size is not None and not 0 < self.voxel_size < math.inf:
             raise InputError(f"--voxel-size must be positive, not {self.voxel_size}.")
         if self.origin is not None and not all(map(math.isfinite, self.origin)):
@@ -57,3 +59,13 @@ class SurfacesConvertRecipe(Recipe):
     def states(self) -> bool:
         """Whether it says something about mesh files."""
         return bool(self.tomogram or self.feature or self.voxel_size or self.origin or self.shape)
+
+
+def _check_name(name: str, option: str) -> None:
+    """Refuse what is no name, but a path, a file of a volume, blank, or of several lines."""
+    if not name:
+        return
+    if any(sign in name for sign in "/\\#") or suffix_of(name) in VOLUME_SUFFIXES:
+        raise InputError(f"{option} {name!r} is a path; give the name alone, for example {option} TS_01.")
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        raise InputError(f"{option} {name!r} is no name: it is blank, has blanks at its ends, or signs of control.")
