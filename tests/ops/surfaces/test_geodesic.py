@@ -162,3 +162,18 @@ def test_vertices_at_one_place_are_joined_unless_sheets_would_be() -> None:
     twice = np.concatenate([flat, flat])
     sheets = np.array([[0, 1, 2], [1, 3, 2], [4, 5, 6], [5, 7, 6]])
     assert joined(twice, sheets)[0].tolist() == sheets.tolist()
+
+
+def test_the_library_does_not_fail_on_what_it_has_not_reached() -> None:
+    """It answers with a source of 32 bits that it never set: numpy must hold any. Distances there are infinite."""
+    grid = np.stack(np.meshgrid([0.0], np.arange(40.0), np.arange(40.0), indexing="ij"), -1).reshape(-1, 3)
+    a = np.array([40 * y + x for y in range(39) for x in range(39)])
+    faces = np.concatenate([np.stack([a, a + 41, a + 1], 1), np.stack([a, a + 40, a + 41], 1)])
+    walk = Geodesics(grid, faces)
+    algorithm = walk._exact(grid, faces.astype(np.int32))
+    distance, source = algorithm.geodesicDistances(np.array([820], np.int32), None, 5.0)
+    assert source.dtype == np.int64
+    true = np.linalg.norm(grid - grid[820], axis=1)
+    near = true <= 5
+    np.testing.assert_allclose(distance[near], true[near], atol=1e-9)
+    assert np.isinf(distance[true > 12]).all()

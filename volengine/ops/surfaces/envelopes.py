@@ -1,7 +1,7 @@
 """Envelopes: what points without order would give on the same surface, and how unlike them the points are.
 
-Simulated points are drawn from a pool of random points of each surface, whose pairs have been measured once, with the
-same geodesic distances and areas as those of the data. A draw of n from a pool of M deviates less from the pool than
+Simulated points are drawn from a pool of random points of each surface, whose pairs have been measured once, with
+geodesic distances and areas like those of the data. A draw of n from a pool of M deviates less from the pool than
 from chance, and the pool itself deviates from chance: both are put right, exactly in the mean and in first order in the
 variance (see :func:`simulated_within`). So some hundred simulations cost as much as the distances of 2 n points.
 

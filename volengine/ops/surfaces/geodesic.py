@@ -280,7 +280,7 @@ class _Numpy:
         return getattr(np, name)
 
     @staticmethod
-    def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
+    def zeros(shape: Any, dtype: Any = np.float64) -> NDArray[Any]:
         """An array of zeros, with 64 bits for whole numbers."""
         return np.zeros(shape, np.int64 if dtype is np.int32 else dtype)
 
