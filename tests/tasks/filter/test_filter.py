@@ -386,6 +386,33 @@ def test_run_segments_the_filtered_tomogram(tmp_path):
 # -- memory ------------------------------------------------------------------------------------------------
 
 
+def test_a_block_and_its_gain_need_no_more_memory_than_is_planned(tmp_path):
+    """In blocks, once with the gain still to be computed, which stays, and once without."""
+    from volengine.core.block import Block
+    from volengine.engine.ledger import RunFolder
+    from volengine.ops.filters import short
+
+    source = tomogram(tmp_path / "TS_01", noise((60, 80, 72)), (10.0,) * 3)
+    for steps in ([{"low_pass": {"resolution_a": 60, "edge": 1}}], [{"deconvolve": HELD}]):
+        recipe = ve.FilterRecipe(steps=steps, transform="blocks")
+        asked = request(expand([source])[0], str(tmp_path / "o.ome.zarr"), recipe, QUIET)
+        plan = plan_filter(asked.source, recipe, asked.out, RunFolder(str(tmp_path / "run")).plan("TS_01"), QUIET)
+        stage = plan.stages[0]
+        box = stage.tiling.box(0)
+        boxes = {name: given.region(box, (0, 0, 0), stage.tiling.shape) for name, given in stage.arrays.items()}
+        arrays = {name: noise(b.shape) for name, b in boxes.items()}
+        block = Block(0, (0, 0, 0), box, stage.tiling.shape, arrays, boxes, {})
+        stage.run(block)  # what is imported stays
+        short._transfer.cache_clear()
+        for kept in (stage.fixed_bytes, 0):
+            tracemalloc.start()
+            result = stage.run(block)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            outputs = sum(a.nbytes for a in result.arrays.values())
+            assert peak <= outputs + stage.kernel_bytes + kept + 2**20, (steps, kept, stage.kernel_bytes)
+
+
 def test_kernels_need_no_more_memory_than_is_planned(tmp_path):
     """Each unit of a plan of all kinds, run here, with what the kernel allocates besides inputs and outputs."""
     from volengine.core.block import Block
