@@ -71,6 +71,7 @@ BOX = Box((0, 0, 0), (1, 2, 2))
         ([0, 0.5, 1, 255], r"0 to 255 \(25.0% of them.*--scale 255"),
         ([0, 0.5, 1, -4], "logits"),
         ([0, 0.5, 1, 1.01], "--scale"),
+        ([0, 1, 2, 3], "whole numbers.*labels.*--ids.*--scale 255"),
     ],
 )
 def test_what_is_no_probability_is_refused(dtype: str, values: list[float], words: str) -> None:

@@ -176,6 +176,12 @@ def _refusal(prediction: Array, box: Box, where: str, scale: float | None) -> st
             "Negative values are those of a tomogram, or logits: give the prediction of a network, as probabilities "
             "(volengine segment makes one)"
         )
+    elif high > 1 and scale is None and (prediction == np.rint(prediction)).all():
+        advice = (
+            "They are whole numbers. If they are labels, say what they are to a verb that takes labels (volengine "
+            "surface --ids or --instances, volengine stats), or make a mask of one; if they are probabilities times a "
+            f"number, state it: --scale {255 if high <= ONE else _likely(int(high))}"
+        )
     else:
         advice = (
             "If they are probabilities times a number, state it, for example --scale 100 for percent or --scale 255 "

@@ -73,7 +73,7 @@ def at_of(turned: bool) -> Any:
 def test_membranes_that_touch_come_apart_with_their_areas(name: str, turned: bool) -> None:
     bodies = several(at_of(turned))[name]
     places, faces = raw(np.any(bodies, axis=0))
-    found = finished(places, faces, Wanted(smooth=8.0, max_thickness=8.0, split=True, contact=30.0))
+    found = finished(places, faces, Wanted(smooth=8.0, max_thickness=8.0, split=True, touch=30.0))
     assert len(found) == len(bodies)
     alone = []
     for body in bodies:

@@ -374,12 +374,12 @@ def test_a_vesicle_on_a_sheet_is_divided_for_any_blocks(tmp_path: Path) -> None:
     vesicle = np.abs(np.sqrt((z - 15) ** 2 + y**2 + x**2) - 11) < 2
     sheet = (np.abs(z) < 2) & (np.hypot(y, x) < 26)
     source = mrc(tmp_path / "TS_01__membrane.mrc", (vesicle | sheet).astype(np.int8))
-    recipe = SurfaceRecipe(split=True, max_thickness_nm=8, contact_nm=25)
+    recipe = SurfaceRecipe(split=True, max_thickness_nm=8, touch_nm=25)
     whole = surface(source, tmp_path / "a.surfaces", recipe, QUICK)
     blocks = surface(source, tmp_path / "b.surfaces", recipe, QUICK.with_(block=(13, 17, 19)))
     assert written(whole.path) == written(blocks.path)
     assert np.allclose([row["area_nm2"] for row in whole.rows], [4700, 3140], rtol=0.08)
-    assert len(surface(source, tmp_path / "c.surfaces", recipe.with_(contact_nm=5), QUICK)) == 1
+    assert len(surface(source, tmp_path / "c.surfaces", recipe.with_(touch_nm=5), QUICK)) == 1
 
 
 def test_vesicles_that_touch_are_divided_and_numbered_together(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ class Wanted:
     split
         Divide membranes that touch (:func:`volengine.ops.surfaces.touching.parts_that_touch`), then vesicles that still
         hang together (:func:`volengine.ops.surfaces.vesicles.divided`).
-    contact
-        Contacts of membranes that are wider are not divided.
+    touch
+        Membranes that touch over a wider place are not divided there.
     """
 
     smooth: float = 0.0
@@ -51,7 +51,7 @@ class Wanted:
     towards: Vector3 | None = None
     max_thickness: float = 150.0
     split: bool = False
-    contact: float = 500.0
+    touch: float = 500.0
 
 
 def finished(
@@ -76,7 +76,7 @@ def finished(
 
 def _divided(vertices: Floats, at: Floats, faces: Array, wanted: Wanted) -> list[tuple[Floats, NDArray[np.int32]]]:
     """The parts of a surface, ``at`` its smoothed vertices; the largest part first."""
-    part = parts_that_touch(vertices, faces, wanted.max_thickness, wanted.contact)
+    part = parts_that_touch(vertices, faces, wanted.max_thickness, wanted.touch)
     found = []
     for number in range(int(part.max(initial=0)) + 1):
         vertices_of, faces_of = (at, faces) if not part.any() else used_only(at, faces[part == number])

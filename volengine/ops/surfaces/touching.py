@@ -1,11 +1,11 @@
 """Dividing the surface of membranes that touch: along the groove around each place where they do.
 
-Where two membranes touch, their surface has a groove around the contact, in which it bends sharply towards its normal;
+Where two membranes touch, their surface has a groove around the spot, in which it bends sharply towards its normal;
 no membrane bends so sharply by itself. Without the grooves the mesh falls apart into *patches*. Those that are the two
 faces of one membrane lie opposite of each other, through it, over most of their area, and belong together. What is
 left, the grooves and what is small, belongs to the membrane that is nearest along the mesh: a geodesic watershed from
-the patches. A part that is small beside its contact, as protein on a membrane is, is none; and where nothing is sure,
-nothing is divided: with a roughness of 1.2 voxels (standard deviation) contacts go unnoticed, with 0.6 they do not.
+the patches. A part that is small beside its spot, as protein on a membrane is, is none; and where nothing is sure,
+nothing is divided: with a roughness of 1.2 voxels (standard deviation) such spots go unnoticed, with 0.6 they do not.
 
 >>> parts_that_touch(np.zeros((0, 3)), np.zeros((0, 3), np.int32), 100.0, 500.0).shape
 (0,)
@@ -59,7 +59,7 @@ def parts_that_touch(vertices: Floats, faces: Array, max_thickness: float, wides
     max_thickness
         Of a membrane, in the unit of the vertices.
     widest
-        Contacts that are wider than this are none: the two sides stay one membrane.
+        Spots that are wider than this do not count: the two sides stay one membrane.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def flooded(at: Floats, edges: Int64, label: Int64) -> Int64:
 
 
 def _narrow_only(at: Floats, faces: Array, label: Int64, widest: float, least: float) -> Int64:
-    """Join parts again that are too small, or meet along a line too wide for a contact; (m,) labels of faces."""
+    """Join parts again that are too small, or meet along a line too wide for a spot; (m,) labels of faces."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -73,8 +73,8 @@ class Finish(Recipe):
         Wanted area of a vertex, square angstrom.
     side, towards, max_thickness
         Which faces of membranes, to which place they point, how thick membranes are at most.
-    split, contact
-        Whether membranes that touch are divided, and how wide a contact is at most.
+    split, touch
+        Whether membranes that touch are divided, and how wide the place is at most.
     """
 
     voxel_size: tuple[float, float, float]
@@ -85,7 +85,7 @@ class Finish(Recipe):
     towards: tuple[float, float, float] | None = None
     max_thickness: float = 150.0
     split: bool = False
-    contact: float = 500.0
+    touch: float = 500.0
 
     @property
     def voxel(self) -> Vector3:

@@ -271,7 +271,7 @@ class _Stages:
             towards=None if recipe.towards_nm is None else _angstrom(recipe.towards_nm),
             max_thickness=recipe.max_thickness_nm * NM_TO_ANGSTROM,
             split=recipe.split,
-            contact=recipe.contact_nm * NM_TO_ANGSTROM,
+            touch=recipe.touch_nm * NM_TO_ANGSTROM,
         )
         return Stage(
             "surface-mesh",

@@ -53,9 +53,9 @@ class SurfaceRecipe(Recipe):
     vertex_area_nm2
         Make meshes of nearly equal triangles, of which each vertex has about this area; default: as fine as the voxels.
     split
-        Divide membranes that touch, which are one component: along the groove around each contact; and vesicles that
+        Divide membranes that touch, which are one component: along the groove around each spot; and vesicles that
         still hang together, each enclosed space with the part of the outer surface that is nearest to it.
-    contact_nm
+    touch_nm
         With split: membranes that touch over a wider place are not divided there.
     side
         Which surface of a thick membrane: both (the whole surface of the object), its outer or inner face, or middle
@@ -95,7 +95,7 @@ class SurfaceRecipe(Recipe):
     smooth_nm: float | None = None
     vertex_area_nm2: float | None = None
     split: bool = False
-    contact_nm: float = 50.0
+    touch_nm: float = 50.0
     side: Side = "both"
     towards_nm: tuple[float, float, float] | None = None
     towards: str = ""
@@ -108,7 +108,7 @@ class SurfaceRecipe(Recipe):
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
         check_scale(self.scale)
         check_roi(self.roi)
-        for name in ("vertex_area_nm2", "max_thickness_nm", "contact_nm", "voxel_size"):
+        for name in ("vertex_area_nm2", "max_thickness_nm", "touch_nm", "voxel_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name.replace('_', '-')} must be positive, not {value}.")
