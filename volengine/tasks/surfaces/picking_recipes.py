@@ -21,8 +21,8 @@ class SurfacesSampleRecipe(Recipe):
     spacing_nm
         Smallest distance of two points of one surface. No further point fits.
     distance
-        space: distances are straight lines. surface: they are the shortest ways on the surface (geodesic), between
-        the corners of a subdivision with edges of an eighth of the spacing.
+        space: distances are straight lines. surface: they are the shortest ways on the surface (geodesic); then every
+        place is nearer than 1.002 times the spacing to a point.
     offset_nm
         The points are moved along their normals by this, negative: to the inner side.
     edge_exclusion_nm
