@@ -10,6 +10,7 @@ import pytest
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.surface import Surface
+from volengine.io import membrain_pick
 from volengine.io.membrain_pick import read_membrain_pick, write_membrain_pick
 from volengine.io.surfaces import SurfaceFacts, open_surfaces
 
@@ -148,3 +149,14 @@ def test_meshes_of_different_pixel_sizes_are_refused(tmp_path: Path) -> None:
         read_membrain_pick(tmp_path / "a.h5")
     with pytest.raises(InputError, match="positive pixel size"):
         write_membrain_pick(tmp_path / "b.h5", [], 10.0)
+
+
+def test_a_file_on_which_the_library_hangs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by fuzzing: with a few bytes changed, HDF5 does not come back; a small file has 5 seconds, here 2."""
+    import zipfile
+
+    with zipfile.ZipFile(Path(__file__).parents[1] / "references" / "damaged.zip") as archive:
+        (tmp_path / "a.h5").write_bytes(archive.read("membrain_pick_1.h5"))
+    monkeypatch.setattr(membrain_pick, "SECONDS", (2, 60))
+    with pytest.raises(FormatError, match=r"a\.h5 .*damaged .*its limits are 2 s"):
+        membrain_pick.read_membrain_pick(tmp_path / "a.h5")

@@ -34,7 +34,10 @@ Floats = NDArray[np.float64]
 SUFFIXES = (".h5",)
 PROFILE = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
 """Columns of profiles (``surfaces profile``): m is minus, p the decimal point."""
-SECONDS, MEMORY, MOST_OUTPUT = 60, 6_000_000_000, 2_000_000_000
+SECONDS, MEMORY, MOST_OUTPUT = (5, 60), 6_000_000_000, 2_000_000_000
+"""Limits of the process that reads a file: processor time of an empty and of a large file, memory, what it writes."""
+MEGABYTES_PER_SECOND = 0.5
+"""How fast the time grows with the file, which may be compressed."""
 SCORE, LABEL, VALUE = "score", "label", "normal_value_"
 """Columns of what the container calls ``scores``, ``labels`` and ``normal_values``."""
 
@@ -94,7 +97,7 @@ def read_membrain_pick(path: str | os.PathLike[str], pixel_size: float | None = 
     if not file.is_file():
         raise MissingError(f"{file}: there is no such file.")
     with file.open("rb") as stream, scratch() as out:
-        order = {"seconds": SECONDS, "memory": MEMORY, "output": MOST_OUTPUT}
+        order = {"seconds": _seconds(file.stat().st_size), "memory": MEMORY, "output": MOST_OUTPUT}
         run_apart(Path(__file__).with_name("membrain_pick_child.py"), order, stream, out, str(file))
         meshes = _parsed(str(file), out)
     if not meshes:
@@ -120,6 +123,16 @@ def read_membrain_pick(path: str | os.PathLike[str], pixel_size: float | None = 
 
 
 _NO = np.empty(0)
+
+
+def _seconds(size: int) -> int:
+    """Seconds of processor time for a file of so many bytes: on damaged files the HDF5 library can loop for ever.
+
+    >>> _seconds(10_000), _seconds(10_000_000), _seconds(10**10)
+    (5, 25, 60)
+    """
+    least, most = SECONDS
+    return min(most, least + int(size / 1e6 / MEGABYTES_PER_SECOND))
 
 
 def _parsed(path: str, out: IO[bytes]) -> list[_Arrays]:
