@@ -148,13 +148,17 @@ def surface_model_samples(folder: Path) -> list[Sample]:
     torch.manual_seed(0)
     facts = SurfaceModelFacts("receptor", (0.0, 10.0), (0.0, 10.0), 4, 4, 1)
     save_surface_model(folder / "a.safetensors", SurfaceRings(2, 2, 4, 1), facts)
-    return [Sample("a.safetensors", (folder / "a.safetensors").read_bytes())]
+    average = np.ones((2, 2, 8), np.float32)
+    turned = facts.with_(turn_fold=1, turn_error_deg=3.0)
+    save_surface_model(folder / "b.safetensors", SurfaceRings(2, 2, 4, 1), turned, average)
+    return [Sample(name, (folder / name).read_bytes()) for name in ("a.safetensors", "b.safetensors")]
 
 
 def read_surface_model(path: Path) -> None:
-    from volengine.nets.surface_model import load_surface_model
+    from volengine.nets.surface_model import load_surface_model, load_turn_average
 
-    load_surface_model(path)
+    tolerate(lambda: load_surface_model(path))
+    load_turn_average(path)
 
 
 def scnt_samples(folder: Path) -> list[Sample]:
