@@ -15,11 +15,8 @@ from volengine.core.block import Block, Result, Table, merge_tables
 from volengine.core.digest import exact_text
 from volengine.ops.surfaces.proximity import box_around
 from volengine.tasks.common.division import COLUMN, MISSING, NOTES, PIECE, units_of, whole_units_of
-from volengine.tasks.common.set_read import READ_BYTES, SetRead
+from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead
 from volengine.tasks.surfaces.measure_rows import CACHE_BYTES, Boxes, measuring
-
-GEODESIC_BYTES = 8000
-"""Memory for each vertex of a surface with a border while distances from it are computed; measured 5500 and more."""
 
 
 def boxes_of_surfaces(block: Block, path: dict[str, Any], rows: int) -> Result:

@@ -57,7 +57,14 @@ def plan_measure(
     if mine.counts and "border" in recipe.measures:
         whole = whole_units_of(mine.counts, rows)
         stages.append(
-            _stage("surfaces-border", "border_of_surfaces", given, whole, mine.most, open_=_most_open(source))
+            _stage(
+                "surfaces-border",
+                "border_of_surfaces",
+                given,
+                whole,
+                mine.most,
+                open_=most_open(source.surfaces, mine.counts),
+            )
         )
         _check_border(stages[-1], options)
     if mine.counts:
@@ -82,13 +89,6 @@ def plan_measure(
     }
     call = Call(_WRITE, params, writes=(located(out),))
     return Plan(name_of_set(mine.path), tuple(stages), recipe={"surfaces measure": given["recipe"]}, finish=(call,))
-
-
-def _most_open(source: Given) -> int:
-    """Vertices of the largest surface that does not say that it is closed; those that do have no border."""
-    counts = SetRead.of(source.surfaces, source.identity).counts
-    rows = zip(source.surfaces.rows, counts, strict=True)
-    return max((vertices for row, (_, vertices) in rows if row.get("closed") is not True), default=0)
 
 
 def _check_border(stage: Stage, options: RunOptions) -> None:
