@@ -15,7 +15,7 @@ from volengine.engine.stage import Stage, TableInput, kernel_bytes
 from volengine.io.stores import located
 from volengine.tasks.common import division
 from volengine.tasks.common.division import Units, line_of, units_of, whole_units_of
-from volengine.tasks.common.set_read import SetRead
+from volengine.tasks.common.set_read import SetRead, most_open
 from volengine.tasks.surfaces.measure_density import distances_of
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
