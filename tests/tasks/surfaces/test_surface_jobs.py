@@ -20,7 +20,7 @@ from shapes import ball
 from whole_surfaces import measured_whole, profiled_whole
 
 from volengine.cli.main import cli
-from volengine.core.errors import ChangedError
+from volengine.core.errors import ChangedError, MemoryRefusedError
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.engine.options import RunOptions
@@ -204,6 +204,20 @@ def test_what_changed_is_computed_again(tmp_path: Path) -> None:
     fresh = tmp_path / "fresh.surfaces"
     measure_surfaces(given["set"], fresh, recipe_of(given, max_thickness_nm=8.0))
     assert files(fresh) == seen[-1]
+
+
+def test_borders_that_do_not_fit_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Closed surfaces have none, so that those that say so are measured."""
+    given = case(tmp_path)
+    facts = open_surfaces(given["set"]).facts
+    for name, closed in (("open", False), ("closed", True)):
+        told = {"vertices": 10**6, "closed": closed}
+        write_surfaces(tmp_path / f"{name}.surfaces", [(bumpy(90.0, 2, 0.0, 0, 1), told)], facts)
+    small = RunOptions(memory_limit="2GB")
+    with pytest.raises(MemoryRefusedError, match="--measures curvature,thickness,nearest,volume"):
+        measure_surfaces(tmp_path / "open.surfaces", tmp_path / "a.surfaces", {"measures": ("border",)}, small)
+    measure_surfaces(tmp_path / "closed.surfaces", tmp_path / "b.surfaces", {"measures": ("border",)}, small)
+    assert np.isnan(open_surfaces(tmp_path / "b.surfaces").read(1).columns["border_nm"]).all()
 
 
 def test_surfaces_that_change_while_they_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

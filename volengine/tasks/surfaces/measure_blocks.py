@@ -15,11 +15,8 @@ from volengine.core.block import Block, Result, Table, merge_tables
 from volengine.core.digest import exact_text
 from volengine.ops.surfaces.proximity import box_around
 from volengine.tasks.common.division import COLUMN, MISSING, NOTES, PIECE, units_of, whole_units_of
-from volengine.tasks.common.set_read import READ_BYTES, SetRead
+from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead
 from volengine.tasks.surfaces.measure_rows import CACHE_BYTES, Boxes, measuring
-
-GEODESIC_BYTES = 1200
-"""Memory for each vertex of a surface with a border while distances from it are computed."""
 
 
 def boxes_of_surfaces(block: Block, path: dict[str, Any], rows: int) -> Result:
@@ -74,9 +71,9 @@ def border_of_surfaces(block: Block, given: dict[str, Any], rows: int) -> Result
     return Result(table=table, counts={"surfaces": len(found)})
 
 
-def border_of_surfaces_bytes(vertices: int) -> int:
-    """Bytes that :func:`border_of_surfaces` needs for a surface of so many vertices."""
-    return (READ_BYTES + GEODESIC_BYTES) * vertices + 2**26
+def border_of_surfaces_bytes(vertices: int, open_: int) -> int:
+    """Bytes that :func:`border_of_surfaces` needs for a surface of so many vertices, and an open one of ``open_``."""
+    return READ_BYTES * vertices + GEODESIC_BYTES * open_ + 2**26
 
 
 def measure_rows(block: Block, given: dict[str, Any], rows: int) -> Result:

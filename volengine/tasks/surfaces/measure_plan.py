@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from volengine.core.errors import MemoryRefusedError
+from volengine.core.units import format_bytes
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.memory import HEADROOM, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import Stage, TableInput, kernel_bytes
 from volengine.io.stores import located
 from volengine.tasks.common import division
 from volengine.tasks.common.division import Units, line_of, units_of, whole_units_of
-from volengine.tasks.common.set_read import SetRead
+from volengine.tasks.common.set_read import SetRead, most_open
 from volengine.tasks.surfaces.measure_density import distances_of
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -52,9 +55,18 @@ def plan_measure(
             stages.append(_boxes(f"surfaces-boxes-{n}", one))
             boxes[name] = TableInput(stages[-1].name, "all")
     if mine.counts and "border" in recipe.measures:
+        whole = whole_units_of(mine.counts, rows)
         stages.append(
-            _stage("surfaces-border", "border_of_surfaces", given, whole_units_of(mine.counts, rows), mine.most)
+            _stage(
+                "surfaces-border",
+                "border_of_surfaces",
+                given,
+                whole,
+                mine.most,
+                open_=most_open(source.surfaces, mine.counts),
+            )
         )
+        _check_border(stages[-1], options)
     if mine.counts:
         units = units_of(mine.counts, rows)
         need = {
@@ -77,6 +89,23 @@ def plan_measure(
     }
     call = Call(_WRITE, params, writes=(located(out),))
     return Plan(name_of_set(mine.path), tuple(stages), recipe={"surfaces measure": given["recipe"]}, finish=(call,))
+
+
+def _check_border(stage: Stage, options: RunOptions) -> None:
+    """Refuse distances from borders that do not fit into a worker, and say how to do without.
+
+    Raises
+    ------
+    MemoryRefusedError
+        They do not fit.
+    """
+    need, limit = peak_bytes(stage), options.limit_bytes()
+    if need > limit * HEADROOM:
+        raise MemoryRefusedError(
+            f"Distances from the borders of the largest open surface need {format_bytes(need)}, and a worker has "
+            f"{format_bytes(limit)}: give workers more memory (--memory-limit, fewer --workers), or leave them out: "
+            "--measures curvature,thickness,nearest,volume."
+        )
 
 
 def _boxes(name: str, one: SetRead) -> Stage:

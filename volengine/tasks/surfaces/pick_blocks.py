@@ -21,7 +21,7 @@ from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
 from volengine.nets.surface_model import load_surface_model
 from volengine.tasks.common.division import NOTES, PIECE, Units, run_rows, units_of, whole_units_of
-from volengine.tasks.common.set_read import READ_BYTES, SetRead
+from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead
 from volengine.tasks.surfaces.found import table_of
 from volengine.tasks.surfaces.in_plane import Turner, turner_of
 from volengine.tasks.surfaces.pick import found_on, least_score, prepared
@@ -226,7 +226,7 @@ def find_particles(block: Block, given: dict[str, Any], rows: int) -> Result:
     return Result(table=table_of(found), counts={"particles": sum(len(one.place) for one in found)})
 
 
-def find_particles_bytes(vertices: int, together: int) -> int:
+def find_particles_bytes(vertices: int, together: int, open_: int = 0) -> int:
     """Bytes that :func:`find_particles` needs.
 
     Parameters
@@ -235,8 +235,10 @@ def find_particles_bytes(vertices: int, together: int) -> int:
         Of the largest surface.
     together
         Of all surfaces, whose scores are read.
+    open_
+        Of the largest surface from whose border distances are computed.
     """
-    return (2 * READ_BYTES + FIND_BYTES) * vertices + 40 * together + CACHE_BYTES + 2**27
+    return (2 * READ_BYTES + FIND_BYTES) * vertices + GEODESIC_BYTES * open_ + 40 * together + CACHE_BYTES + 2**27
 
 
 def scores_of(tables: Mapping[int, Mapping[str, Any]], units: Units, numbers: set[int]) -> dict[int, Scored]:

@@ -22,7 +22,7 @@ from volengine.tasks.common import division
 from volengine.tasks.common.division import line_of
 from volengine.tasks.common.jobs import Request, run_one
 from volengine.tasks.common.layout import join_url, plan_folder
-from volengine.tasks.common.set_read import SetRead
+from volengine.tasks.common.set_read import SetRead, most_open
 from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
 from volengine.tasks.surfaces.picked import picked
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
@@ -98,11 +98,12 @@ def plan_pick_on_surfaces(
     }
     places = [located(place) for place in (out, recipe.scored) if place is not None]
     call = Call(_WRITE, params, writes=tuple(places))
-    stages = _stages(mine, given, recipe) if mine.counts else ()
+    open_ = most_open(source.surfaces, mine.counts) if recipe.edge_exclusion_nm else 0
+    stages = _stages(mine, given, recipe, open_) if mine.counts else ()
     return Plan(name_of_set(source.path), stages, recipe={"surfaces pick": given["recipe"]}, finish=(call,))
 
 
-def _stages(mine: SetRead, given: dict[str, Any], recipe: SurfacesPickRecipe) -> tuple[Stage, ...]:
+def _stages(mine: SetRead, given: dict[str, Any], recipe: SurfacesPickRecipe, open_: int) -> tuple[Stage, ...]:
     rows, together = division.ROWS, sum(vertices for _, vertices in mine.counts)
     whole, parts = (len(f(mine.counts, rows)) for f in (division.whole_units_of, division.units_of))
     network = recipe.model is not None
@@ -128,7 +129,9 @@ def _stages(mine: SetRead, given: dict[str, Any], recipe: SurfacesPickRecipe) ->
         *made,
         stage("surfaces-score", "score_rows", parts, sums, vertices=mine.most),
         stage("surfaces-least", "least_of_scores", 1, sums | scores, vertices=together),
-        stage("surfaces-find", "find_particles", whole, scores | least, vertices=mine.most, together=together),
+        stage(
+            "surfaces-find", "find_particles", whole, scores | least, vertices=mine.most, together=together, open_=open_
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from volengine.io.stores import located
 from volengine.tasks.common import division
 from volengine.tasks.common.division import line_of
 from volengine.tasks.common.jobs import Request, run_one
-from volengine.tasks.common.set_read import SetRead
+from volengine.tasks.common.set_read import SetRead, most_open
 from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
 from volengine.tasks.surfaces.picked import picked
 from volengine.tasks.surfaces.picking_recipes import SurfacesSampleRecipe
@@ -70,6 +70,7 @@ def plan_sample(source: Given, recipe: SurfacesSampleRecipe, out: str, folder: P
     mine, stages = SetRead.from_json(given["set"]), []
     if mine.counts:
         units = division.whole_units_of(mine.counts, division.ROWS)
+        open_ = most_open(source.surfaces, mine.counts) if recipe.edge_exclusion_nm else 0
         stages.append(
             Stage(
                 "surfaces-sample",
@@ -77,7 +78,7 @@ def plan_sample(source: Given, recipe: SurfacesSampleRecipe, out: str, folder: P
                 line_of(len(units)),
                 params={"given": given, "rows": division.ROWS},
                 emits=True,
-                kernel_bytes=kernel_bytes(_POINTS, vertices=mine.most),
+                kernel_bytes=kernel_bytes(_POINTS, vertices=mine.most, open_=open_),
             )
         )
     params = {

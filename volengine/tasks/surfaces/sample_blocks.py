@@ -10,7 +10,7 @@ from volengine.core.block import Block, Result
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.tasks.common.division import whole_units_of
-from volengine.tasks.common.set_read import READ_BYTES, SetRead
+from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead
 from volengine.tasks.surfaces.found import Found, table_of
 from volengine.tasks.surfaces.picking_recipes import SurfacesSampleRecipe
 
@@ -40,9 +40,9 @@ def sample_points(block: Block, given: dict[str, Any], rows: int) -> Result:
     return Result(table=table_of(found), counts={"points": sum(len(one.place) for one in found)})
 
 
-def sample_points_bytes(vertices: int) -> int:
-    """Bytes that :func:`sample_points` needs for a surface of so many vertices."""
-    return (READ_BYTES + POINT_BYTES) * vertices + 2**27
+def sample_points_bytes(vertices: int, open_: int = 0) -> int:
+    """Bytes that :func:`sample_points` needs for a surface of so many vertices, and one with a border of ``open_``."""
+    return (READ_BYTES + POINT_BYTES) * vertices + GEODESIC_BYTES * open_ + 2**27
 
 
 def sampled(surface: Surface, recipe: SurfacesSampleRecipe) -> Found:
