@@ -32,8 +32,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-BUNDLE_S, OPEN_PLANS, LARGEST_BUNDLE = 1.5, 3, 512
-"""As in ``volengine/engine/state.py`` and ``run.py``; a test compares them."""
+from volengine.engine.grouping import BUNDLE_SECONDS, group_size
+from volengine.engine.run import OPEN_PLANS
+
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -268,18 +269,14 @@ class Simulation:
         self._drive(self.case.per_bundle, lambda: self._arrived(worker, bundle))
 
     def _size(self, plan: _Plan, stage: Stage, slots: int) -> int:
-        """The number of units of a bundle, as ``PlanState._group`` says."""
+        """The number of units of a bundle, as the engine says."""
         timed = plan.timed or self._timed > plan.at
-        shares = (2 if timed else 8) * slots
         beside = sum(other.pending for other in self._open if other is not plan)
-        fitting = int(BUNDLE_S / max(stage.seconds if timed else BUNDLE_S, 1e-4))
-        fair, joined = math.ceil(plan.pending / shares), math.ceil((plan.pending + beside) / shares)
-        size = max(1, min(max(4, fitting), fair, LARGEST_BUNDLE), min(fitting, joined, LARGEST_BUNDLE))
-        return min(size, plan.pending)
+        return min(group_size(stage.seconds if timed else None, plan.pending, slots, beside=beside), plan.pending)
 
     def _is_chain(self, plan: _Plan, slots: int) -> bool:
         """Whether all of a plan is given out at once, as ``chains.chain`` says."""
-        small = sum(stage.seconds * stage.units for stage in plan.stages) <= BUNDLE_S
+        small = sum(stage.seconds * stage.units for stage in plan.stages) <= BUNDLE_SECONDS
         many = len(self._open) + len(self._jobs) > 2 * slots
         return small and many and len(plan.stages) > 1 and self._timed == len(plan.stages) and not plan.begun
 

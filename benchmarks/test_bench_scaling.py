@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 from scaling import burned, predicted
 from scaling_model import (
-    BUNDLE_S,
     CASES,
-    LARGEST_BUNDLE,
-    OPEN_PLANS,
     Case,
     Simulation,
     Stage,
@@ -21,8 +18,6 @@ from scaling_model import (
     shown,
     table,
 )
-
-from volengine.engine import run, state
 
 IDEAL = Case(
     plans=1,
@@ -39,12 +34,6 @@ IDEAL = Case(
 
 def speedup(case: Case, workers: int) -> float:
     return Simulation(case, workers).run().speedup
-
-
-def test_it_bundles_as_the_engine_does():
-    assert (BUNDLE_S, OPEN_PLANS) == (state.BUNDLE_SECONDS, run.OPEN_PLANS)
-    said = f"max(1, min(max(4, fitting), fair, {LARGEST_BUNDLE}), min(fitting, joined, {LARGEST_BUNDLE}))"
-    assert said in Path(state.__file__).read_text()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8, 64])

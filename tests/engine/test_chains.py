@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.engine.chains import chain
+from volengine.engine.grouping import BUNDLE_SECONDS
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.on_dask import OnDask
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_jobs
-from volengine.engine.state import BUNDLE_SECONDS, PlanState
+from volengine.engine.state import PlanState
 from volengine.engine.work import run_units
 
 QUIET = RunOptions(progress=False, durable=False)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from volengine.engine.grouping import BUNDLE_SECONDS
 from volengine.engine.stage import Stage
-from volengine.engine.state import BUNDLE_SECONDS, PlanState
+from volengine.engine.state import PlanState
 from volengine.engine.work import Bundle
 
 

@@ -15,6 +15,7 @@ from volengine.engine.agreement import CURRENT, LOCK, agreed
 from volengine.engine.claims import Claims
 from volengine.engine.driver_lock import drivers
 from volengine.engine.earlier import writers_of
+from volengine.engine.grouping import group_size
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
@@ -31,9 +32,6 @@ from volengine.io.identity import check_unchanged
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Made, Plan
-
-BUNDLE_SECONDS = 1.5
-"""Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
 
 CALLS = threading.Lock()
 """Of plans that are finished at the same time, one makes its calls: they may need much memory, and know no threads."""
@@ -301,17 +299,10 @@ class PlanState:
         )
 
     def _group(self, slots: int, expected_s: float | None, beside: int) -> int:
-        """How many units make a bundle: those of some time, but so few that all slots have the same to do.
-
-        Small units of a plan go together, although it has few of them, where other plans keep the slots busy.
-        """
+        """How many units make a bundle (:func:`.grouping.group_size`)."""
         own = sum(self._seconds) / len(self._seconds) if self._seconds else None
-        mean = own or expected_s or BUNDLE_SECONDS
-        fitting = int(BUNDLE_SECONDS / max(mean, 1e-4))
         takers = self.claims.parts if self.taking and self.claims is not None else 1
-        shares = (2 if own or expected_s else 8) * slots * takers
-        fair, joined = -(-len(self.pending) // shares), -(-(len(self.pending) + beside) // shares)
-        return max(1, min(max(4, fitting), fair, 512), min(fitting, joined, 512))
+        return group_size(own or expected_s, len(self.pending), slots, beside=beside, takers=takers)
 
     def received(self, receipts: list[Receipt]) -> None:
         """Record the receipts of finished units."""
