@@ -15,6 +15,7 @@ from volengine.core.surface import Surface
 from volengine.ops.surfaces import remesh
 from volengine.ops.surfaces.decimate import decimated
 from volengine.ops.surfaces.edges import Edges
+from volengine.ops.surfaces.normals import vertex_normals
 from volengine.ops.surfaces.remesh import edge_of_area, remeshed
 from volengine.ops.surfaces.smooth import smoothed
 from volengine.ops.surfaces.topology import shape_of, volume_of
@@ -117,3 +118,19 @@ def test_edges_of_a_face_apart_share_no_face() -> None:
     touched = edges.faces[chosen].reshape(-1)
     assert len(chosen) > len(faces) / 8
     assert len(np.unique(touched)) == len(touched)
+
+
+@pytest.mark.parametrize(("vertex_area", "seed"), [(5.0, 6), (6.0, 5), (6.0, 7), (7.0, 4)])
+def test_small_islands_beside_a_large_one_are_not_flattened(vertex_area: float, seed: int) -> None:
+    """Voxels just above the threshold of a prediction are tiny octahedra. Two faces back to back have no normals."""
+    places, faces = ball(17)
+    sides = np.array([[x, y, z] if (x + y + z) % 2 else [y, x, z] for x in (0, 1) for y in (2, 3) for z in (4, 5)])
+    axes = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+    random = np.random.default_rng(seed)
+    dust = [axes * random.uniform(0.05, 0.5, (6, 1)) + [25, 25, 3 * n] for n in range(3)]
+    at = np.concatenate([places, *dust])
+    corners = np.concatenate([faces, *(sides + len(places) + 6 * n for n in range(len(dust)))])
+    made, less = remeshed(at, corners, vertex_area)
+    assert _topology(made, less) == _topology(at, corners)
+    assert len(np.unique(np.sort(less, axis=1), axis=0)) == len(less)
+    assert np.allclose(np.linalg.norm(vertex_normals(made, less), axis=1), 1)

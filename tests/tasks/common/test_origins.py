@@ -188,3 +188,12 @@ def test_stats_compares_the_boxes_of_volumes_and_picks(tmp_path: Path) -> None:
     recipe = {"plots": False, "kind": "atlas"}
     with pytest.raises(InputError, match=r"50, 0, 0 voxels apart.*--any-origin"):
         volengine.stats(volume, None, recipe, QUIET, truth=tmp_path / "other__r.csv")
+
+
+def test_other_voxels_that_begin_at_the_same_face_are_said() -> None:
+    """The places of a binned volume are half a fine voxel off those of the other, which is less than its own half."""
+    binned, fine = ("b", (105.0, -195.0, 5.0), (20.0,) * 3), ("f", (100.0, -200.0, 0.0), (10.0,) * 3)
+    for one, other in ((binned, fine), (fine, binned)):
+        assert "from the first voxel of each" in origins_note(one, other)
+    assert not origins_note(fine, ("g", (100.4, -200.0, 0.0), (20.0,) * 3))
+    assert not origins_note(fine, ("g", (104.0, -200.0, 0.0), fine[2]))

@@ -42,7 +42,8 @@ def decimated(vertices: Floats, faces: Array, wanted: int) -> tuple[Floats, NDAr
     Returns
     -------
     vertices, faces
-        The new mesh; ``None`` if it would have another topology, or another volume or area by more than 1 %.
+        The new mesh; ``None`` if it would have another topology, another volume or area by more than 1 %, or faces
+        back to back with the same three corners, to which small islands are flattened.
 
     Raises
     ------
@@ -60,4 +61,5 @@ def decimated(vertices: Floats, faces: Array, wanted: int) -> tuple[Floats, NDAr
     before, after = shape_of(vertices, faces), shape_of(at, made)
     same = all(before[name] == after[name] for name in KEPT)
     size = all(abs(after[n] - before[n]) <= 0.01 * abs(before[n]) for n in ("area", "volume") if before[n] == before[n])
-    return (np.asarray(at, np.float64), np.asarray(made, np.int32)) if same and size else None
+    flat = len(np.unique(np.sort(made, axis=1), axis=0)) < len(made)
+    return (np.asarray(at, np.float64), np.asarray(made, np.int32)) if same and size and not flat else None

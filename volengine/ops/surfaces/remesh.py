@@ -28,6 +28,7 @@ from volengine.ops.surfaces.decimate import decimated
 from volengine.ops.surfaces.edges import Edges, collapsed, flipped, split
 from volengine.ops.surfaces.merge import in_order, used_only
 from volengine.ops.surfaces.normals import area_vectors, vertex_normals
+from volengine.ops.surfaces.topology import parts_of
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -35,6 +36,8 @@ Array = NDArray[Any]
 ROUNDS = 6
 LEAST = 1000
 """Meshes are coarsened by quadric errors first if they will have more vertices than this."""
+SMALL = 30
+"""Islands of fewer wanted areas than this keep their vertices before the rounds: quadric errors would flatten them."""
 FEW = 0.1
 """A round stops collapsing when a turn has less than this part of the edges that the first one had."""
 LONG, SHORT = 4 / 3, 4 / 5
@@ -82,15 +85,24 @@ def remeshed(vertices: Floats, faces: Array, vertex_area: float) -> tuple[Floats
 
 
 def _coarse(at: Floats, faces: Array, vertex_area: float) -> tuple[Floats, Array]:
-    """The mesh with three times the wanted number of vertices, if it is much finer and can be had quickly."""
-    a, b, c = (at[faces[:, n]] for n in range(3))
-    wanted = 3 * int(0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / vertex_area)
+    """The mesh with three times the wanted number of vertices, if it is much finer and can be had quickly.
+
+    The errors of a small island are small whatever becomes of it, even two faces back to back, so it stays as it is.
+    """
+    faces = np.asarray(faces, np.int64)
+    part = parts_of(faces, len(at))[faces[:, 0]] if len(faces) else np.zeros(0, np.int64)
+    area = np.linalg.norm(area_vectors(at, faces), axis=1) / 2
+    small = np.bincount(part, area)[part] < SMALL * vertex_area
+    large, corners = used_only(at, faces[~small])
+    wanted = 3 * int(area[~small].sum() / vertex_area)
     for more in (1, 2, 4):
-        if more * wanted > 0.7 * len(at) or more * wanted < LEAST:
+        if more * wanted > 0.7 * len(large) or more * wanted < LEAST:
             break
-        if (made := decimated(at, faces, more * wanted)) is not None:
-            return made[0], made[1].astype(np.int64)
-    return at.copy(), np.asarray(faces, np.int64)
+        if (made := decimated(large, corners, more * wanted)) is not None:
+            rest, others = used_only(at, faces[small])
+            both = [made[1].astype(np.int64), others.astype(np.int64) + len(made[0])]
+            return np.concatenate([made[0], rest]), np.concatenate(both)
+    return at.copy(), faces
 
 
 def _split_long(at: Floats, faces: Array, longest: float) -> tuple[Floats, Array]:

@@ -28,6 +28,10 @@ Where = tuple[str, Vector3, Vector3]
 """What is compared: its name for messages, origin and voxel size, angstrom."""
 
 
+NEAR = 0.1
+"""Origins that differ by less, in voxels, are the same; headers hold rounded numbers."""
+
+
 def origins_note(one: Where, other: Where, *, accept: bool = False) -> str:
     """Compare the origins of two things that are about to be compared by their places.
 
@@ -41,22 +45,25 @@ def origins_note(one: Where, other: Where, *, accept: bool = False) -> str:
     Returns
     -------
     str
-        A line for the user if the origins differ by more than half a voxel; else empty.
+        A line for the user if the origins differ by more than half a voxel, or if voxels of other sizes do not begin
+        at the same centre (after binning by averaging they begin at the same face); else empty.
 
     Raises
     ------
     InputError
         Both state an origin, these differ by more than half a voxel, and ``accept`` is not set.
     """
-    (name, a, size), (other_name, b, _) = one, other
+    (name, a, size), (other_name, b, other_size) = one, other
     apart = np.abs(np.subtract(a, b)) / np.asarray(size)
-    if not (apart > 0.5).any():
+    far = bool((apart > 0.5).any())
+    same = np.allclose(size, other_size, rtol=1e-3, atol=0)
+    if not far and (same or not (np.abs(np.subtract(a, b)) > NEAR * np.minimum(size, other_size)).any()):
         return ""
     said = (
         f"{name} has the origin {_triple(a)} angstrom (z, y, x) and {other_name} {_triple(b)}, "
         f"{_triple(np.round(apart, 2).tolist())} voxels apart"
     )
-    if any(a) and any(b) and not accept:
+    if far and any(a) and any(b) and not accept:
         raise InputError(
             f"{said}: are they the same box of the specimen? If they are, --any-origin compares them from the first "
             "voxel of each; if one is a part of the other, cut them to the same part first."
