@@ -60,6 +60,8 @@ def test_a_mesh_becomes_a_set_again_with_the_facts_that_are_given(source: Path, 
     convert_surfaces(file, tmp_path / "b.surfaces", facts)
     found, known = open_surfaces(tmp_path / "b.surfaces"), open_surfaces(source)
     assert (found.facts.voxel_size, found.facts.origin, found.facts.shape) == ((10.0,) * 3, ORIGIN, (30, 30, 30))
+    convert_surfaces(file, tmp_path / "c.surfaces", facts.with_(voxel_size=(12.0, 10.0, 8.0)))
+    assert open_surfaces(tmp_path / "c.surfaces").facts.voxel_size == (12.0, 10.0, 8.0)
     a, b = found.read(1), known.read(1)
     assert np.allclose(a.vertices, b.vertices, atol=1e-3)
     assert np.array_equal(a.faces, b.faces)

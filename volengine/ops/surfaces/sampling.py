@@ -22,6 +22,8 @@ True
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
@@ -30,6 +32,7 @@ from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.ops.suppress import suppress
 from volengine.ops.surfaces.geodesic import Geodesics
+from volengine.ops.surfaces.normals import unit, vertex_normals
 from volengine.ops.surfaces.points import SurfacePoints, normals_of, on_faces
 from volengine.ops.surfaces.subdivision import quartered, subdivided
 
@@ -198,6 +201,7 @@ def poisson_disc_geodesic(
     """
     _check(surface, spacing)
     carried = surface.with_columns() if allowance is None else surface.with_columns(_allowance=allowance)
+    carried = replace(carried, normals=normals_of(surface))  # those of new vertices lie between them
     fine = subdivided(carried, spacing * GEODESIC_EDGE)
     chosen: list[int] = []
     while True:
@@ -206,7 +210,7 @@ def poisson_disc_geodesic(
         far = _fill_corners(fine, geodesics, spacing, rng, chosen, far)
         gaps = _faces_with_room(fine, far, spacing)
         if not len(gaps):
-            return at_vertices(fine, np.array(chosen, np.int64))
+            return _at_vertices(fine, np.array(chosen, np.int64))
         fine = quartered(fine, gaps)
 
 
@@ -254,9 +258,14 @@ def _faces_with_room(fine: Surface, far: Floats, spacing: float) -> Ints:
     return np.flatnonzero(room)
 
 
-def at_vertices(surface: Surface, chosen: Ints) -> SurfacePoints:
+def _at_vertices(surface: Surface, chosen: Ints) -> SurfacePoints:
     """Points at vertices of a mesh, as points on the first face of each."""
     flat = surface.faces.ravel()
     order = np.argsort(flat, kind="stable")
     corner = order[np.searchsorted(flat[order], chosen)]
-    return on_faces(surface, normals_of(surface), (corner // 3).astype(np.int64), np.eye(3)[corner % 3])
+    assert surface.normals is not None
+    normals = np.array(surface.normals, np.float64)
+    weak = np.linalg.norm(normals, axis=1) < 1e-6  # between opposite ones
+    if weak.any():
+        normals[weak] = vertex_normals(surface.vertices, surface.faces)[weak]
+    return on_faces(surface, unit(normals), (corner // 3).astype(np.int64), np.eye(3)[corner % 3])

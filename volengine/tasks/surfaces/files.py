@@ -98,7 +98,7 @@ def _opened(source: str, recipe: SurfacesConvertRecipe) -> SurfaceSet:
     facts = SurfaceFacts(
         tomogram=recipe.tomogram or Path(source).stem,
         feature=recipe.feature,
-        voxel_size=None if recipe.voxel_size is None else (recipe.voxel_size,) * 3,
+        voxel_size=None if recipe.voxel_size is None else recipe.sizes,
         origin=recipe.origin or (0.0, 0.0, 0.0),
         shape=recipe.shape,
     )

@@ -26,7 +26,7 @@ class SurfacesConvertRecipe(Recipe):
     feature
         Mesh files: name of the feature.
     voxel_size
-        Mesh files: voxel size of the tomogram, angstrom.
+        Mesh files: voxel size of the tomogram, angstrom: one number, or z, y, x.
     origin
         Mesh files: position of the centre of the tomogram's first voxel, angstrom, z, y, x.
     shape
@@ -39,14 +39,14 @@ class SurfacesConvertRecipe(Recipe):
     to: Literal["ply", "obj", "stl", "glb"] = "ply"
     tomogram: str = ""
     feature: str = ""
-    voxel_size: float | None = None
+    voxel_size: float | tuple[float, float, float] | None = None
     origin: tuple[float, float, float] | None = None
     shape: tuple[int, int, int] | None = None
     overwrite: bool = False
 
     def check(self) -> None:
         _check_name(self.tomogram, "--tomogram")
-        if self.voxel_size is not None and not 0 < self.voxel_size < math.inf:
+        if self.voxel_size is not None and not all(0 < size < math.inf for size in self.sizes):
             raise InputError(f"--voxel-size must be positive, not {self.voxel_size}.")
         if self.origin is not None and not all(map(math.isfinite, self.origin)):
             raise InputError(f"--origin must be three numbers, not {self.origin}.")
@@ -54,6 +54,12 @@ class SurfacesConvertRecipe(Recipe):
             raise InputError(f"--shape must be three numbers from 1 on, not {self.shape}.")
         if len(set(self.numbers)) < len(self.numbers):
             raise InputError(f"--numbers names one twice: {', '.join(map(str, self.numbers))}.")
+
+    @property
+    def sizes(self) -> tuple[float, float, float]:
+        """The voxel size that is given, z, y, x; 0 if none is."""
+        given = self.voxel_size or 0.0
+        return given if isinstance(given, tuple) else (given, given, given)
 
     @property
     def states(self) -> bool:
