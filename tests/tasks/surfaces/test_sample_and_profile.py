@@ -244,7 +244,7 @@ def test_a_picture_of_both_faces_says_how_to_have_one(tmp_path: Path) -> None:
     recipe = {"tomogram": str(tmp_path / "TS_01.mrc"), "picture": str(tmp_path / "png"), "unroll": "polar"}
     made = profile_surfaces(tmp_path / "a.surfaces", tmp_path / "b.surfaces", recipe)
     assert "two places of the surface" in made.notes[-1]
-    assert "surface --side outer or inner" in made.notes[-1]
+    assert "one face of it (surface --side outer or inner)" in made.notes[-1]
 
 
 def test_another_tomogram_is_refused(tmp_path: Path) -> None:

@@ -110,9 +110,7 @@ def pictures(
         + (f"; {raster.twice:.1%} of the pixels have two places of the surface." if raster.twice > 0.01 else ".")
     )
     if raster.twice > FOLDED:
-        said += (
-            " A surface around a membrane has both of its faces: make one of them with surface --side outer or inner."
-        )
+        said += " If it goes around a membrane, one face of it (surface --side outer or inner) is easier to show."
     files = [folder / f"{surface.number:04d}.png", folder / f"{surface.number:04d}.npy"]
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(files[0], png(_panels(values, distance_nm, recipe.shown_nm)))
