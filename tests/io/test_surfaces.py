@@ -146,6 +146,9 @@ def test_what_is_not_there_or_no_surface_is_refused(tmp_path: Path) -> None:
         open_surfaces(tmp_path / "a.txt")
     with pytest.raises(MissingError, match="has no surface 3; it has 2"):
         open_surfaces(two(tmp_path)).read(3)
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(FormatError, match=r"holds no surfaces .* 1 sets; give one of them, for example .*a\.surfaces"):
+        open_surfaces(tmp_path)
     with pytest.raises(InputError, match="states its tomogram"):
         open_surfaces(tmp_path / "a.surfaces", FACTS_OF)
     with pytest.raises(InputError, match="the same number"):

@@ -225,7 +225,9 @@ def open_surfaces(path: PathLike, facts: SurfaceFacts | None = None) -> SurfaceS
         raise FormatError(f"{where}: has no {FACTS}: it was not finished; make it again.")
     files = sorted(file.name for file in where.iterdir() if file.suffix.lower() in ENDINGS)
     if not files:
-        raise FormatError(f"{where}: holds no surfaces ({', '.join(ENDINGS)}).")
+        sets = sorted(one.name for one in where.glob(f"*{ENDING}"))
+        more = f" It holds {len(sets)} sets; give one of them, for example {where / sets[0]}." if sets else ""
+        raise FormatError(f"{where}: holds no surfaces ({', '.join(ENDINGS)}).{more}")
     rows: list[Row] = [{"number": number, "file": name} for number, name in enumerate(files, start=1)]
     return SurfaceSet(where, facts or SurfaceFacts(tomogram=where.name), rows)
 

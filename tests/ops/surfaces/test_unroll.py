@@ -9,7 +9,7 @@ from oriented_surfaces import TURNS, ball, sheet, torus
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.ops.surfaces.points import normals_of, on_faces
-from volengine.ops.surfaces.unroll import rasterised, unroll
+from volengine.ops.surfaces.unroll import How, rasterised, unroll
 
 
 def test_a_sphere_keeps_its_areas_and_every_pixel_shows_its_direction() -> None:
@@ -46,6 +46,25 @@ def test_a_sheet_is_laid_flat_as_it_is(turn: np.ndarray) -> None:
     assert np.linalg.norm(flat.corners[:, 0] - flat.corners[:, 1], axis=1) == pytest.approx(
         np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1)
     )
+
+
+@pytest.mark.parametrize("how", ["polar", "conformal", "auto"])
+def test_a_sheet_of_which_parts_touch_in_one_point(how: How) -> None:
+    """A corner of a smaller sheet lies on the border of a larger one, which is laid flat alone."""
+    shape, small = sheet(100, 60, 20), sheet(20, 20, 4)
+    faces = small.faces + len(shape.vertices)
+    faces[faces == faces.min()] = shape.borders[0, 0]
+    touching = Surface(np.concatenate([shape.vertices, small.vertices]), np.concatenate([shape.faces, faces]))
+    found = unroll(touching, how)
+    assert found.faces.tolist() == list(range(len(shape.faces)))
+    assert found.stretch == pytest.approx((1, 1, 1), abs=0.25 if how == "polar" else 0.01)
+
+
+def test_a_sheet_that_branches_has_no_polar_picture() -> None:
+    faces = np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4]])
+    branching = Surface(np.array([[0, 0, 0], [9, 0, 0], [0, 9, 0], [0, 0, 9], [0, -9, 0.0]]), faces, number=7)
+    with pytest.raises(InputError, match="more than two faces meet"):
+        unroll(branching, "polar")
 
 
 def test_a_rolled_sheet_is_rolled_out() -> None:

@@ -233,6 +233,17 @@ def test_nothing_above_the_threshold_is_an_empty_set_that_says_why(tmp_path: Pat
     assert "0 surfaces of 0 objects: the largest value is 0.3, the threshold 0.5" in report
 
 
+def test_class_ids_that_no_voxel_has_are_said(tmp_path: Path) -> None:
+    labels = np.zeros((8, 8, 8), np.int8)
+    labels[2:6, 2:6, 2:6] = 1
+    source = mrc(tmp_path / "TS_01__labels.mrc", labels)
+    assert len(surface(source, tmp_path / "a.surfaces", SurfaceRecipe(ids=(5, 6)), QUICK)) == 0
+    report = (tmp_path / "a.surfaces.run" / "report.json").read_text()
+    assert "0 surfaces of 0 objects: no voxel holds 5 or 6" in report
+    surface(source, tmp_path / "b.surfaces", SurfaceRecipe(ids=(1,), min_volume_nm3=1000), QUICK)
+    assert "no voxel holds" not in (tmp_path / "b.surfaces.run" / "report.json").read_text()
+
+
 def test_closed_at_faces_or_open_there(tmp_path: Path) -> None:
     mask = np.zeros((16, 16, 16), np.int8)
     ball(mask, (0, 8, 8), 6, 1)

@@ -204,6 +204,37 @@ def test_of_picks_of_several_tomograms_those_of_the_surfaces_count(tmp_path: Pat
     assert "The surfaces are those of 'TS_01', and the picks those of 'TS_02'." in made.notes
 
 
+@pytest.mark.parametrize("what", ["tomogram", "labels", "others"])
+def test_what_is_named_after_another_tomogram_is_said(tmp_path: Path, what: str) -> None:
+    source = write_set(tmp_path / "a.surfaces", moved(ball(50.0, 2), CENTRE))
+    other = SurfaceFacts("TS_02", "IMM", SIZE, ORIGIN, SHAPE)
+    write_set(tmp_path / "TS_02.surfaces", moved(ball(50.0, 2), CENTRE), facts=other)
+    write_volume(tmp_path / "TS_02__IMM.mrc", np.zeros(SHAPE, np.int8))
+    write_volume(tmp_path / "TS_02.mrc", np.random.default_rng(0).normal(size=SHAPE).astype(np.float32))
+    given = {"tomogram": "TS_02.mrc", "labels": "TS_02__IMM.mrc", "others": "TS_02.surfaces"}[what]
+    path = str(tmp_path / given)
+    recipe = SurfacesMeasureRecipe(measures=("volume",)).with_(**{what: (path,) if what == "others" else path})
+    made = measure_surfaces(source, tmp_path / "b.surfaces", recipe)
+    (note,) = [note for note in made.notes if "TS_02" in note]
+    assert note.startswith("The surfaces are those of 'TS_01', and ")
+
+
+def test_a_set_is_not_measured_to_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    source = write_set(folder / "a.surfaces", moved(ball(50.0, 3), CENTRE))
+    recipe = SurfacesMeasureRecipe(measures=("volume",), others=(str(folder),))
+    made = measure_surfaces(source, tmp_path / "b.surfaces", recipe)
+    assert any("names no set but" in note for note in made.notes)
+    write_set(
+        folder / "i.surfaces", moved(ball(30.0, 3), CENTRE), facts=SurfaceFacts("TS_01", "IMM", SIZE, ORIGIN, SHAPE)
+    )
+    measure_surfaces(source, tmp_path / "b.surfaces", recipe)
+    columns = open_surfaces(tmp_path / "b.surfaces").read(1).columns
+    assert "to_OMM_nm" not in columns
+    np.testing.assert_allclose(columns["to_IMM_nm"], 2, atol=0.05)
+
+
 def test_what_does_not_belong_together_is_refused(tmp_path: Path, vesicle: np.ndarray) -> None:
     source = write_set(tmp_path / "a.surfaces", moved(ball(150.0, 2), CENTRE))
     out = tmp_path / "b.surfaces"

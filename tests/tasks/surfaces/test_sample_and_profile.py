@@ -233,6 +233,20 @@ def test_pictures_show_the_tomogram_on_the_surface(tmp_path: Path) -> None:
     assert np.nanmedian(there) < np.nanpercentile(picture[1], 5)
 
 
+def test_a_picture_of_both_faces_says_how_to_have_one(tmp_path: Path) -> None:
+    """Of two spheres that are one surface only one can be seen."""
+    write_case(tmp_path)
+    facts = open_surfaces(tmp_path / "TS_01.surfaces").facts
+    outer, inner = ball(120.0, CENTRE), ball(80.0, CENTRE)
+    faces = np.concatenate([outer.faces, inner.faces[:, ::-1] + len(outer.vertices)])
+    both = Surface(np.concatenate([outer.vertices, inner.vertices]), faces)
+    write_surfaces(tmp_path / "a.surfaces", [(both, {})], facts)
+    recipe = {"tomogram": str(tmp_path / "TS_01.mrc"), "picture": str(tmp_path / "png"), "unroll": "polar"}
+    made = profile_surfaces(tmp_path / "a.surfaces", tmp_path / "b.surfaces", recipe)
+    assert "two places of the surface" in made.notes[-1]
+    assert "one face of it (surface --side outer or inner)" in made.notes[-1]
+
+
 def test_another_tomogram_is_refused(tmp_path: Path) -> None:
     write_case(tmp_path)
     facts = SurfaceFacts("TS_03", "membrane", (SIZE,) * 3, ORIGIN, (100, 100, 100))

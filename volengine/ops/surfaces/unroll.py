@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import DependencyError, InputError
 from volengine.core.surface import Surface
+from volengine.ops.surfaces.sheets import apart, most_faces
 
 Floats = NDArray[np.float64]
 How = Literal["auto", "sphere", "conformal", "polar"]
@@ -132,8 +133,8 @@ def _opened(part: _Part) -> _Part | None:
         start, stop = loops[:2]
     else:
         used = np.unique(surface.faces)
-        apart = surface.vertices[used] - _middle(surface)
-        along = apart @ np.linalg.eigh(apart.T @ apart)[1][:, -1]
+        away = surface.vertices[used] - _middle(surface)
+        along = away @ np.linalg.eigh(away.T @ away)[1][:, -1]
         start, stop = (used[[k]].astype(np.int64) for k in (np.argmin(along), np.argmax(along)))
     way = shortest_way(surface, start, stop)
     if len(way) < 2:
@@ -168,11 +169,11 @@ def _seen_from_middle(surface: Surface) -> bool:
 
 
 def _sphere(surface: Surface) -> Unrolled:
-    apart = surface.vertices - _middle(surface)
-    length = np.linalg.norm(apart, axis=1)
+    away = surface.vertices - _middle(surface)
+    length = np.linalg.norm(away, axis=1)
     radius = np.sqrt(surface.areas.sum() / (4 * np.pi))
-    longitude = np.arctan2(apart[:, 1], apart[:, 2])
-    row = radius * (1 - apart[:, 0] / length)
+    longitude = np.arctan2(away[:, 1], away[:, 2])
+    row = radius * (1 - away[:, 0] / length)
     turn = longitude[surface.faces]
     turn = turn - 2 * np.pi * np.round((turn - turn[:, :1]) / (2 * np.pi))
     corners = np.stack([row[surface.faces], radius * (turn + np.pi)], axis=2)
@@ -182,7 +183,10 @@ def _sphere(surface: Surface) -> Unrolled:
 
 @dataclass(frozen=True)
 class _Part:
-    """The connected part of a surface with the largest area: as a mesh, and the numbers of its vertices and faces."""
+    """The connected part of a surface with the largest area: as a mesh, and the numbers of its vertices and faces.
+
+    Sheets that touch in a single point, as faces of membranes do beside their rims, are not connected there.
+    """
 
     surface: Surface
     vertices: NDArray[np.int64]
@@ -191,10 +195,13 @@ class _Part:
     @classmethod
     def of(cls, surface: Surface) -> _Part:
         """Find it."""
-        kept = np.flatnonzero(_largest_part(surface.faces.astype(np.int64), len(surface.vertices), surface.areas))
-        names, inner = np.unique(surface.faces[kept], return_inverse=True)
-        part = Surface(surface.vertices[names], inner.reshape(-1, 3).astype(np.int32))
-        return cls(part, names.astype(np.int64), kept)
+        faces, origin = surface.faces.astype(np.int64), np.arange(len(surface.vertices))
+        if most_faces(faces) <= 2:
+            faces, origin = apart(faces, len(surface.vertices))
+        kept = np.flatnonzero(_largest_part(faces, len(origin), surface.areas))
+        names, inner = np.unique(faces[kept], return_inverse=True)
+        part = Surface(surface.vertices[origin[names]], inner.reshape(-1, 3).astype(np.int32))
+        return cls(part, origin[names], kept)
 
 
 def _conformal(surface: Surface, part: _Part) -> Unrolled:
@@ -250,6 +257,10 @@ def _polar(surface: Surface) -> Unrolled:
         import potpourri3d
     except ImportError as error:
         raise DependencyError("Unrolling needs potpourri3d: pip install 'volengine[surfaces]'") from error
+    if most_faces(surface.faces) > 2:
+        raise InputError(
+            f"{surface.name}: more than two faces meet at an edge, so that no way leads along it; take conformal."
+        )
     part = _Part.of(surface)
     at = part.surface.vertices
     middle = np.average(at, axis=0, weights=part.surface.vertex_areas)

@@ -33,6 +33,7 @@ def write_meshes(
     threshold: float | None,
     integers: bool = False,
     left_out: dict[str, Any] | None = None,
+    ids: tuple[int, ...] = (),
 ) -> Made:
     """Write the set of surfaces; the engine calls this when all stages are done.
 
@@ -60,6 +61,8 @@ def write_meshes(
         Whether the prediction holds integers, and nothing says that they are probabilities.
     left_out
         The recipe's fields that leave out objects: ``min_volume_nm3``, ``largest``, ``side``, ``max_thickness_nm``.
+    ids
+        The class ids whose components are the objects, if the source holds classes.
 
     Returns
     -------
@@ -99,6 +102,8 @@ def write_meshes(
         said += f": the largest value is {highest:.3g}, the threshold {threshold:g}"
         if integers and 0 < highest < 0.25:
             said += f"; {_integers_up_to(highest)}"
+    elif not found and ids and not (left_out or {}).get("min_volume_nm3"):
+        said += f": no voxel holds {' or '.join(map(str, ids))}"
     elif integers and threshold is not None:
         highest = float(tables(span)[0]["span"][0, 1])
         if highest < 1:

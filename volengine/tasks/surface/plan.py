@@ -106,6 +106,7 @@ def plan_surface(source: Volume, recipe: SurfaceRecipe, out: str, folder: PlanFo
         "integers": source.dtype[0] in "iu" and recipe.scale is None and source.kind != "probability",
         "threshold": recipe.threshold if seen == "prediction" else None,
         "left_out": {name: getattr(recipe, name) for name in ("min_volume_nm3", "largest", "side", "max_thickness_nm")},
+        "ids": list(objects.ids),
     }
     call = Call(_WRITE, params, writes=(out,))
     return Plan(source.name, stages, recipe={"surface": recipe.to_json()}, finish=(call,))

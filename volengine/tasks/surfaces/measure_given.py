@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.units import NM_TO_ANGSTROM as NM
+from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces
-from volengine.tasks.common.named import open_sized
+from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.common.set_read import SetRead, file_identity, grid_of_picks, identifier
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -47,7 +48,13 @@ class Given:
         self.surfaces = open_surfaces(where)
         name = self.surfaces.facts.tomogram
         found = {one: one_of(path, name, one) for one in ("tomogram", "labels") if (path := getattr(recipe, one))}
-        self.recipe = recipe = recipe.with_(**found, others=others_of(recipe.others, name))
+        given = recipe.others
+        self.recipe = recipe = recipe.with_(**found, others=others_of(recipe.others, name, where))
+        if given and not recipe.others:
+            self.notes.append(
+                f"--others {','.join(given)} names no set but {where} itself; distances between its own surfaces are "
+                "measured as 'nearest'."
+            )
         self.volumes: dict[str, OpenVolume] = {
             one: open_sized(path, identity="content" if identity == "content" else "quick")
             for one, path in found.items()
@@ -59,8 +66,10 @@ class Given:
         self.facts = self.surfaces.facts
         if "volume" in recipe.measures and self.facts.shape is None and recipe.measures != _all():
             raise InputError(f"{where}: states no shape of its tomogram, whose faces are asked for; give --tomogram.")
-        for volume in self.volumes.values():
+        for one, volume in self.volumes.items():
             self._compare(volume.where, volume.origin, volume.voxel_size, volume.shape)
+            whose = tomogram_in(volume.name, feature_of(volume))
+            self._same("the tomogram is" if one == "tomogram" else "the labels those of", whose)
         self.others = {_label(path): self._other(path) for path in recipe.others}
         if len(self.others) < len(recipe.others):
             raise InputError(f"{', '.join(recipe.others)}: two sets have the same name; rename one.")
@@ -84,9 +93,16 @@ class Given:
                 f"{_nm(theirs)} nm; give what belongs to the same tomogram."
             )
 
+    def _same(self, what: str, tomogram: str) -> None:
+        """Say it if something is of a tomogram with another name; names alone prove nothing."""
+        mine = self.facts.tomogram
+        if mine and tomogram and same_tomogram(mine, [tomogram]) is None:
+            self.notes.append(f"The surfaces are those of {mine!r}, and {what} {tomogram!r}.")
+
     def _other(self, path: str) -> SurfaceSet:
         other = open_surfaces(path)
         self._compare(path, other.facts.origin, other.facts.voxel_size, other.facts.shape)
+        self._same(f"those of {path} are of", other.facts.tomogram)
         return other
 
     def _picks(self) -> str | None:
@@ -103,8 +119,7 @@ class Given:
             )
         name = facts.tomogram if facts.tomogram in tables else next(iter(tables))
         picks = tables[name]
-        if name and facts.tomogram and name != facts.tomogram:
-            self.notes.append(f"The surfaces are those of {facts.tomogram!r}, and the picks those of {name!r}.")
+        self._same("the picks those of", name)
         self._compare(self.recipe.picks, picks.origin, picks.voxel_size, picks.shape)
         return name
 

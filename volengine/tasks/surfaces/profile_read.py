@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 NAME = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
 PIXELS = 1 << 16
 PANELS = 5
+FOLDED = 0.2
+"""Share of pixels with two places of a surface from which the picture is of little use."""
 LEAST_WIDTH = 480
 """Pixels; narrower pictures are enlarged."""
 
@@ -107,6 +109,8 @@ def pictures(
         f"(median {mid:.2f}, 90 % of the area lies between)"
         + (f"; {raster.twice:.1%} of the pixels have two places of the surface." if raster.twice > 0.01 else ".")
     )
+    if raster.twice > FOLDED:
+        said += " If it goes around a membrane, one face of it (surface --side outer or inner) is easier to show."
     files = [folder / f"{surface.number:04d}.png", folder / f"{surface.number:04d}.npy"]
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(files[0], png(_panels(values, distance_nm, recipe.shown_nm)))

@@ -70,8 +70,10 @@ def one_of(given: str, tomogram: str, option: str) -> str:
     return named[fit]
 
 
-def others_of(given: Sequence[str], tomogram: str) -> tuple[str, ...]:
+def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str, ...]:
     """Further sets: each that is named, and of a folder or glob of several those of the same tomogram.
+
+    ``own`` is the set that is measured, which is never among them: it lies at the distance 0 of itself.
 
     Raises
     ------
@@ -90,4 +92,4 @@ def others_of(given: Sequence[str], tomogram: str) -> tuple[str, ...]:
         if not mine:
             raise InputError(f"{item}: none of its {len(paths)} sets of surfaces is of tomogram {tomogram!r}.")
         found += mine
-    return tuple(found)
+    return tuple(path for path in found if Path(path).resolve() != Path(own).resolve())
