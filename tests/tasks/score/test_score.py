@@ -298,6 +298,21 @@ def test_endings_in_capitals_are_tables_too(tmp_path: Path) -> None:
     assert next(csv.DictReader((tmp_path / "S.CSV").open()))["paired"] == "1"
 
 
+def test_files_that_are_named_by_their_surfaces_have_the_feature_that_they_state(tmp_path: Path) -> None:
+    for side, named in (("found", "membrane"), ("known", "receptor")):
+        (tmp_path / side).mkdir()
+        for name in ("TS_01", "TS_02"):
+            picks(tmp_path / side / f"{name}__{named}.star", [[1, 2, 3]], tomogram=name, feature="receptor")
+    picks(tmp_path / "known" / "TS_01__distract.star", [[5, 5, 5]], tomogram="TS_01", feature="distract")
+    got = score(tmp_path / "found", tmp_path / "known", ScoreRecipe(radius_nm=3.0))
+    assert [row["feature"] for row in got.rows] == ["receptor"]
+    assert got["receptor"]["paired"] == 2
+    for name in ("TS_01", "TS_02"):  # of two sets of surfaces: which of them is meant?
+        picks(tmp_path / "found" / f"{name}__vesicle.star", [[1, 2, 3]], tomogram=name, feature="receptor")
+    with pytest.raises(MissingError, match="known positions of 'membrane'"):
+        score(tmp_path / "found", tmp_path / "known", ScoreRecipe(radius_nm=3.0))
+
+
 def test_tables_with_the_endings_of_volumes_are_known_by_their_content(tmp_path: Path) -> None:
     truth = picks(tmp_path / "truth.csv", [[1.5, 1, 0.5], [4.5, 4, 0.5]], tomogram="TS_01")
     motive = picks(tmp_path / "found.em", [[1, 1, 1], [4, 4, 1]], tomogram="TS_01")

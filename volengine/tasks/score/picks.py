@@ -115,6 +115,7 @@ def score_picks(
         raise InputError(f"{prediction} holds picks; the truth must be picks too, not {truth}.")
     reader = _Reader(features, voxel_size, volumes or {}, any_origin)
     found, known = reader.both(prediction, truth)
+    found = _as_stated(found, known)
     if len(found) == 1 and len(known) == 1:
         name = (*features, *found)[0]
         found, known = {name: next(iter(found.values()))}, {name: next(iter(known.values()))}
@@ -223,6 +224,17 @@ class _Reader:
         self.notes += beside_volumes(tables, self.volumes, str(path), accept=self.any_origin)
         self.notes += [f"{path}: {note}" for note in map(outside_note, tables.values()) if note]
         return tables
+
+
+def _as_stated(found: dict[str, Tomograms], known: Mapping[str, Tomograms]) -> dict[str, Tomograms]:
+    """Picks of files that are named by something else, such as the surfaces they lie on, by the feature they state."""
+    names = {}
+    for feature, tables in found.items():
+        stated = {picks.feature for picks in tables.values()} - {""}
+        names[feature] = next(iter(stated)) if feature not in known and len(stated) == 1 else feature
+    taken = list(names.values())
+    good = {old: new for old, new in names.items() if new in known and taken.count(new) == 1}
+    return {good.get(feature, feature): tables for feature, tables in found.items()}
 
 
 def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> tuple[list[tuple[str, str]], str]:
