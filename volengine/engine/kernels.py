@@ -39,6 +39,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "range_block",
         "range_whole",
         "rescale_block",
+        "short_block",
         "spectrum_block",
         "spectrum_whole",
         "upper_block",
@@ -115,13 +116,14 @@ KERNELS: dict[str, tuple[str, ...]] = {
 """The package's kernels: module, functions."""
 
 CALLS: dict[str, tuple[str, ...]] = {
+    "volengine.tasks.common.made": ("say_line",),
     "volengine.tasks.common.older": ("name_older",),
     "volengine.tasks.convert.montage_finish": ("say_shifts",),
     "volengine.tasks.filter.finish": ("say_range", "write_amplitudes"),
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("forget_labels", "write_table"),
     "volengine.tasks.picks.measure_finish": ("keep_measured",),
-    "volengine.tasks.run": ("forget_gated", "forget_labels"),
+    "volengine.tasks.run": ("forget_filtered", "forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
     "volengine.tasks.skeleton.finish": ("say_skeleton", "write_lines"),
