@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -34,8 +35,8 @@ def take_signals() -> None:
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
-    if sys.unraisablehook is not _forgotten:
-        sys.unraisablehook = _forgotten
+    if not isinstance(sys.unraisablehook, _Forgotten):
+        sys.unraisablehook = _Forgotten(sys.unraisablehook)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -69,9 +70,14 @@ def _again(number: int) -> None:
     timer.start()
 
 
-def _forgotten(what: Any) -> None:
-    """Called by Python for an error that nobody can catch."""
-    if isinstance(what.exc_value, KeyboardInterrupt):
-        _again(signal.SIGTERM if what.exc_value.args else signal.SIGINT)
-    else:
-        sys.__unraisablehook__(what)
+class _Forgotten:
+    """Called by Python for an error that nobody can catch; others than a signal's are for the hook that was there."""
+
+    def __init__(self, hook: Callable[[Any], Any]):
+        self._hook = hook
+
+    def __call__(self, what: Any) -> None:
+        if isinstance(what.exc_value, KeyboardInterrupt):
+            _again(signal.SIGTERM if what.exc_value.args else signal.SIGINT)
+        else:
+            self._hook(what)
