@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from volengine.core.paths import PathLike, path_text
+from volengine.core.paths import PathLike
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
@@ -20,7 +20,7 @@ from volengine.io.stores import located
 from volengine.io.surfaces import ENDING
 from volengine.tasks.common import division
 from volengine.tasks.common.division import line_of
-from volengine.tasks.common.jobs import Request, run_one
+from volengine.tasks.common.jobs import Request
 from volengine.tasks.common.layout import join_url, plan_folder
 from volengine.tasks.common.set_read import SetRead, most_open
 from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
@@ -158,8 +158,8 @@ def pick_on_surfaces(
     Returns
     -------
     Picked
-        The file and its picks, with their scores as weights, normals, Euler angles (with the angle about the normal
-        where the score says one, else rot = 0), and the number of the surface.
+        The file and its picks, with their scores as weights, normals, Euler angles, the number of the surface, and
+        whether the angle about the normal is known (``in_plane_known``); where it is not, rot is 0.
 
     Raises
     ------
@@ -169,8 +169,4 @@ def pick_on_surfaces(
         Something exists at ``out`` that an earlier call with the same run folder has not made; the tomogram is another
         one; the score cannot be computed.
     """
-    recipe, options = SurfacesPickRecipe.of(recipe), options or RunOptions()
-    options = options.with_(overwrite=options.overwrite or recipe.overwrite)
-    place = path_text(out)
-    plan = run_one(PICK, path_text(source), place, recipe, options)
-    return picked(PICK, plan, place, options)
+    return picked(PICK, source, out, SurfacesPickRecipe.of(recipe), options)

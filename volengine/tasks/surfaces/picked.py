@@ -6,30 +6,44 @@ from typing import Any
 
 import numpy as np
 
+from volengine.core.paths import PathLike, path_text
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.tasks.common.ended import noted
-from volengine.tasks.common.jobs import Verb
+from volengine.tasks.common.jobs import Verb, run_one
 from volengine.tasks.common.layout import plan_folder
 from volengine.tasks.common.set_read import facts_of
 from volengine.tasks.surfaces.found import FOUND, found_in
+from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe, SurfacesSampleRecipe
 from volengine.tasks.surfaces.writing import Picked, write_found
 
 
-def picked(verb: Verb[Any, Any, Any, Any], plan: Plan, out: str, options: RunOptions) -> Picked:
-    """The table that a plan has written, read again, with what was said of it.
+def picked(
+    verb: Verb[Any, Any, Any, Any],
+    source: PathLike,
+    out: PathLike,
+    recipe: SurfacesSampleRecipe | SurfacesPickRecipe,
+    options: RunOptions | None,
+) -> Picked:
+    """Run a verb that finds something on surfaces; return its table, read again, with what was said of it.
 
     Parameters
     ----------
     verb
         The verb.
-    plan
-        Its plan, which has run.
-    out
+    source, out
         What the user has named.
-    options
-        How it has run.
+    recipe, options
+        What is done, and how it is run.
     """
+    options = options or RunOptions()
+    options = options.with_(overwrite=options.overwrite or recipe.overwrite)
+    out = path_text(out)
+    plan = run_one(verb, path_text(source), out, recipe, options)
+    return _read_again(verb, plan, out, options)
+
+
+def _read_again(verb: Verb[Any, Any, Any, Any], plan: Plan, out: str, options: RunOptions) -> Picked:
     written = plan.finish[0].params
     folder = plan_folder(verb.run_dir(out, options), plan.name)
     file = out if verb.is_product(out) else written["out"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from volengine.core.paths import PathLike, path_text
+from volengine.core.paths import PathLike
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
@@ -19,7 +19,7 @@ from volengine.engine.stage import Stage, kernel_bytes
 from volengine.io.stores import located
 from volengine.tasks.common import division
 from volengine.tasks.common.division import line_of
-from volengine.tasks.common.jobs import Request, run_one
+from volengine.tasks.common.jobs import Request
 from volengine.tasks.common.set_read import SetRead, most_open
 from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
 from volengine.tasks.surfaces.picked import picked
@@ -129,8 +129,4 @@ def sample_surfaces(
         Something exists at ``out`` that an earlier call with the same run folder has not made, or nothing states the
         voxel size.
     """
-    recipe, options = SurfacesSampleRecipe.of(recipe), options or RunOptions()
-    options = options.with_(overwrite=options.overwrite or recipe.overwrite)
-    place = path_text(out)
-    plan = run_one(SAMPLE, path_text(source), place, recipe, options)
-    return picked(SAMPLE, plan, place, options)
+    return picked(SAMPLE, source, out, SurfacesSampleRecipe.of(recipe), options)
