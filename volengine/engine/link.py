@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,18 @@ class Link:
     refill: Callable[[], None] = nothing
     offers: dict[str, float] | None = None
     spare: int = 0
+
+    def __post_init__(self) -> None:
+        _calm()
+
+
+def _calm() -> None:
+    """Let Dask report to the terminal what is a warning or worse, and not that its connections begin and end.
+
+    It is silent while a cluster of ours lives; but what is left of a connection may speak after its cluster has closed.
+    """
+    logger = logging.getLogger("distributed")
+    logger.setLevel(max(logger.level, logging.WARNING))
 
 
 def dashboard_link(client: Any) -> str | None:

@@ -7,10 +7,12 @@ and threads are those of the plan: the arrays of a bundle are dropped before it 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import threading
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 from volengine.core.units import WORKER_NUMBER
@@ -62,6 +64,7 @@ def run_here(bundle: Bundle, expected: Expected, in_turn: bool = False) -> tuple
             if _closes(worker):  # while it waited for its turn
                 return receipts, part.numbers
             check_here(expected)
+            _own_semaphore()
             check_packages(backends_of(part.stage))
             name = re.search(r"(\d+)$", str(worker.name))
             os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
@@ -74,6 +77,23 @@ def run_here(bundle: Bundle, expected: Expected, in_turn: bool = False) -> tuple
         if left:
             return receipts, left
     return receipts, ()
+
+
+@cache
+def _own_semaphore() -> None:
+    """Let the lock of ``numcodecs``, which it makes with its first chunk, have no name in the system.
+
+    A process that was spawned makes locks with names, and when SIGTERM ends it, Python warns of a leak.
+    """
+    from numcodecs import blosc
+
+    if "fork" in multiprocessing.get_all_start_methods():
+        method = multiprocessing.get_start_method()
+        multiprocessing.set_start_method("fork", force=True)  # nothing is forked; its locks lose their names at once
+        try:
+            blosc.get_mutex()
+        finally:
+            multiprocessing.set_start_method(method, force=True)
 
 
 def _closes(worker: Any) -> bool:
