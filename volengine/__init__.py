@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from volengine.tasks.interact.verb import interact
     from volengine.tasks.pick.recipe import PickRecipe
     from volengine.tasks.pick.verb import pick
+    from volengine.tasks.picture.recipe import MovieRecipe, PictureRecipe
+    from volengine.tasks.picture.verb import movie, picture
     from volengine.tasks.run import RunRecipe, run
     from volengine.tasks.score.recipe import ScoreRecipe
     from volengine.tasks.score.verb import score
@@ -92,6 +94,8 @@ _MODULES = {
     "tasks.interact.verb": ("interact",),
     "tasks.pick.recipe": ("PickRecipe",),
     "tasks.pick.verb": ("pick",),
+    "tasks.picture.recipe": ("MovieRecipe", "PictureRecipe"),
+    "tasks.picture.verb": ("movie", "picture"),
     "tasks.run": ("RunRecipe", "run"),
     "tasks.score.recipe": ("ScoreRecipe",),
     "tasks.score.verb": ("score",),
@@ -125,9 +129,11 @@ __all__ = [
     "FilterRecipe",
     "Interact",
     "InteractRecipe",
+    "MovieRecipe",
     "OpenVolume",
     "PickRecipe",
     "Picks",
+    "PictureRecipe",
     "RunOptions",
     "RunRecipe",
     "ScoreRecipe",
@@ -154,9 +160,11 @@ __all__ = [
     "filter",
     "info",
     "interact",
+    "movie",
     "open_surfaces",
     "open_volume",
     "pick",
+    "picture",
     "propose_training",
     "read_picks",
     "run",

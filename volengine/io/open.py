@@ -159,12 +159,13 @@ class OpenVolume(Volume):
         try:
             shapes = self.levels
             volume = self.at_level(notebook.thumbnail_level(shapes)) if len(shapes) > 1 else self
-            picture = notebook.thumbnail(volume[len(volume) // 2], self.kind, self._window())
+            picture = notebook.thumbnail(volume[len(volume) // 2], self.kind, self.display_range)
         except (VolengineError, OSError) as error:
             return notebook.html_table(self, (self.shape,), None, f"no picture: {error}")
         return notebook.html_table(self, shapes, picture)
 
-    def _window(self) -> tuple[float, float] | None:
+    @property
+    def display_range(self) -> tuple[float, float] | None:
         """Return the display range that the store states."""
         return self._image().window if self.stored else None
 

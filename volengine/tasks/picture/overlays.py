@@ -1,0 +1,208 @@
+"""What is drawn over the slices of a picture: predictions, labels, picks, surfaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from volengine.core.errors import InputError
+from volengine.core.feature_colours import colour_of_feature
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.core.volume import Volume
+from volengine.io.names import suffix_of
+from volengine.io.open import OpenVolume
+from volengine.io.picks import read_picks
+from volengine.io.surfaces import SurfaceSet, open_surfaces
+from volengine.ops.pictures import Colour, outline, overlay
+from volengine.ops.slice_pictures import Lines, Panel, Rings
+from volengine.ops.surfaces.section import section
+from volengine.tasks.common.named import feature_of, open_sized, stored_name
+from volengine.tasks.common.origins import origins_note
+from volengine.tasks.picture.frame import Frame
+from volengine.tasks.picture.reading import fitted, labels_of, level_for, plane_of
+from volengine.tasks.picture.recipe import LookRecipe, colour_of_label
+from volengine.tasks.score.picks import is_picks
+
+MESHES = (".surfaces", ".ply", ".obj", ".stl", ".glb")
+TINT, LINE = 0.6, 2
+"""Opacity of a prediction of 1; width of the outlines of labels, pixels."""
+SCALES = {"u": 255.0, "i": 255.0, "b": 1.0}
+"""Stored value of a probability of 1, by the kind of an integer type."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One overlay, opened.
+
+    Parameters
+    ----------
+    name
+        Its name in the key.
+    colour
+        Its colour; ``None``: each label has its own.
+    kind
+        What it is.
+    volume, picks, surfaces
+        The thing itself, by its kind.
+    """
+
+    name: str
+    colour: Colour | None
+    kind: Literal["probability", "labels", "picks", "surfaces"]
+    volume: OpenVolume | None = None
+    picks: Picks | None = None
+    surfaces: SurfaceSet | None = None
+
+
+def open_overlay(path: str, number: int, volume: Volume, recipe: LookRecipe, notes: list[str]) -> Overlay:
+    """Open an overlay and find out what it is.
+
+    Parameters
+    ----------
+    path, number
+        The file, and its number among the overlays.
+    volume
+        The volume below.
+    recipe
+        What is asked for.
+    notes
+        Sentences for the user are added.
+
+    Raises
+    ------
+    InputError
+        It has another extent or another origin than the volume, or its kind is not known.
+    """
+    given = recipe.colour_given(number)
+    if suffix_of(path) in MESHES:
+        surfaces = open_surfaces(path)
+        facts = surfaces.facts
+        name = facts.feature or Path(path).stem
+        if facts.voxel_size is not None:
+            mine = (path, facts.origin, facts.voxel_size)
+            _compare(mine, volume, recipe, notes)
+        return Overlay(name, given or colour_of_feature(name), "surfaces", surfaces=surfaces)
+    if is_picks(path):
+        picks = _picks(path, volume)
+        if any(picks.origin) and any(volume.origin):
+            _compare((path, picks.origin, picks.voxel_size), volume, recipe, notes)
+        name = picks.feature or Path(path).name.split(".")[0]
+        return Overlay(name, given or colour_of_feature(name), "picks", picks=picks)
+    found = open_sized(path, volume.voxel_size)
+    _check_extent(found, volume, path)
+    if np.allclose(found.voxel_size, volume.voxel_size, rtol=1e-3, atol=0):
+        _compare((path, found.origin, found.voxel_size), volume, recipe, notes)
+    kind = _kind(found, path, recipe)
+    name = feature_of(found) or Path(path.rstrip("/")).name.split(".")[0]
+    colour = given or (colour_of_feature(name) if kind == "probability" else None)
+    return Overlay(name, colour, kind, volume=found)
+
+
+def _compare(
+    mine: tuple[str, tuple[float, float, float], tuple[float, float, float]],
+    volume: Volume,
+    recipe: LookRecipe,
+    notes: list[str],
+) -> None:
+    theirs = (stored_name(volume), volume.origin, volume.voxel_size)
+    if note := origins_note(mine, theirs, accept=recipe.any_origin):
+        notes.append(note)
+
+
+def _picks(path: str, volume: Volume) -> Picks:
+    name = volume.name or None
+    return read_picks(
+        path, voxel_size=volume.voxel_size, shape=volume.shape, tomogram=name, volume_origin=volume.origin
+    )
+
+
+def _check_extent(one: Volume, volume: Volume, path: str) -> None:
+    """Refuse a volume whose faces are not those of the volume below."""
+    for axis, name in enumerate("zyx"):
+        mine = one.shape[axis] * one.voxel_size[axis]
+        whole = volume.shape[axis] * volume.voxel_size[axis]
+        if abs(mine - whole) > 1.001 * max(one.voxel_size[axis], volume.voxel_size[axis]):
+            raise InputError(
+                f"{path} is {mine / NM_TO_ANGSTROM:.4g} nm along {name}, {stored_name(volume)} "
+                f"{whole / NM_TO_ANGSTROM:.4g} nm: is it of another tomogram, or a part of it, or a voxel size wrong?"
+            )
+
+
+def _kind(volume: OpenVolume, path: str, recipe: LookRecipe) -> Literal["probability", "labels"]:
+    if recipe.overlay_kind != "auto":
+        return recipe.overlay_kind
+    if volume.kind == "labels" or (volume.kind == "probability" and volume.stored):
+        return volume.kind
+    if volume.kind == "probability" or np.dtype(volume.dtype).kind == "f":
+        return "probability"
+    if volume.kind == "intensity" and volume.facts.get("history"):
+        raise InputError(f"{path} is a tomogram by its own words (kind intensity), and no prediction or labels.")
+    raise InputError(f"{path} holds {volume.dtype}: labels, or a prediction of 0 to 255? Say it: --overlay-kind.")
+
+
+def draw(panel: Panel, overlays: list[Overlay], frame: Frame, recipe: LookRecipe) -> Panel:
+    """Draw the overlays of one slice."""
+    for one in overlays:
+        if one.kind == "probability":
+            panel = _draw_prediction(panel, one, frame, recipe)
+        elif one.kind == "labels":
+            panel = _draw_labels(panel, one, frame)
+        elif one.picks is not None and one.colour is not None:
+            rings = rings_of(one.picks, frame, recipe.radius_nm, one.colour)
+            panel = replace(panel, rings=(*panel.rings, rings))
+        elif one.surfaces is not None and one.colour is not None:
+            pieces = [section(surface, frame.axis, frame.place) for surface in one.surfaces]
+            ends = frame.to_pixels(np.concatenate([np.zeros((0, 2, 3)), *pieces]))
+            panel = replace(panel, lines=(*panel.lines, Lines(ends, one.colour)))
+    return panel
+
+
+def _draw_prediction(panel: Panel, one: Overlay, frame: Frame, recipe: LookRecipe) -> Panel:
+    assert one.volume is not None
+    assert one.colour is not None
+    level = level_for(one.volume, frame)
+    values = fitted(plane_of(level, frame), frame, level) / SCALES.get(np.dtype(level.dtype).kind, 1.0)
+    least, largest = float(values.min()), float(values.max())
+    if not (least >= -1e-3 and largest <= 1 + 1e-3):  # NaN, too
+        raise InputError(
+            f"{stored_name(one.volume)} holds values from {least:.4g} to {largest:.4g} in the slice, and is no "
+            "prediction (0 to 1, integers to 255). Draw a tomogram alone, or labels with --overlay-kind labels."
+        )
+    if recipe.threshold is not None:
+        mask = (values >= recipe.threshold).astype(np.int32)
+        return replace(panel, raster=outline(panel.raster, mask, one.colour, width=LINE))
+    return replace(panel, raster=overlay(panel.raster, values, one.colour, TINT))
+
+
+def _draw_labels(panel: Panel, one: Overlay, frame: Frame) -> Panel:
+    assert one.volume is not None
+    level = level_for(one.volume, frame)
+    labels = labels_of(level, frame)
+    if labels.dtype.kind == "f":
+        if not (labels == np.rint(labels)).all():
+            raise InputError(f"{stored_name(one.volume)} holds fractions, and is no volume of labels.")
+        labels = labels.astype(np.int64)
+    labels = fitted(labels.astype(np.int64), frame, level)
+    raster = panel.raster
+    if one.colour is not None:
+        return replace(panel, raster=outline(raster, labels, one.colour, width=LINE))
+    by_colour: dict[Colour, list[int]] = {}
+    for label in np.unique(labels[labels != 0]).tolist():
+        by_colour.setdefault(colour_of_label(label), []).append(label)
+    for colour, some in by_colour.items():
+        raster = outline(raster, np.where(np.isin(labels, some), labels, 0), colour, width=LINE)
+    return replace(panel, raster=raster)
+
+
+def rings_of(picks: Picks, frame: Frame, radius_nm: float, colour: Colour) -> Rings:
+    """The circles in which a slice cuts the balls around picks; balls that it does not reach have none."""
+    places = np.asarray(picks.place)
+    radius = radius_nm * NM_TO_ANGSTROM
+    away = np.abs(places[:, frame.axis] - frame.place)
+    near = away < radius
+    radii = np.sqrt(radius**2 - away[near] ** 2) / frame.angstrom_per_pixel
+    return Rings(frame.to_pixels(places[near]).reshape(-1, 2), radii, colour)
