@@ -10,6 +10,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 
 Contrast = Literal["dark", "bright"]
+MaskGrid = Literal["auto", "faces", "centres"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class SurfacesSampleRecipe(Recipe):
         Seed of the random numbers; each surface has its own, by its number.
     to
         Format to write, for example relion5; default: by the ending of the output.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
@@ -52,6 +57,7 @@ class SurfacesSampleRecipe(Recipe):
     feature: str | None = None
     seed: int = 0
     to: str | None = None
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 
@@ -88,6 +94,10 @@ class SurfacesProfileRecipe(Recipe):
         How a surface is unrolled. sphere: closed ones by the direction from their middle, in an equal-area projection
         (of a sphere); polar: by geodesic distance and direction from a point in the middle; auto: sphere where it
         fits, else the one that distorts areas less.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
@@ -103,6 +113,7 @@ class SurfacesProfileRecipe(Recipe):
     pixel_nm: float = 1.0
     shown_nm: tuple[float, ...] = ()
     unroll: Literal["auto", "sphere", "conformal", "polar"] = "auto"
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 
@@ -173,6 +184,10 @@ class SurfacesPickRecipe(Recipe):
         Write the surfaces with their scores as a column to this set, too.
     to
         Format to write, for example relion5; default: by the ending of the output.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
@@ -200,6 +215,7 @@ class SurfacesPickRecipe(Recipe):
     feature: str | None = None
     scored: str | None = None
     to: str | None = None
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 
@@ -250,6 +266,10 @@ class SurfacesTrainRecipe(Recipe):
         Of Adam, at its highest.
     seed
         Seed of weights, order and augmentation.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomograms to begin at the same first voxels although they state different origins.
     overwrite
@@ -268,6 +288,7 @@ class SurfacesTrainRecipe(Recipe):
     epochs: int = 12
     learning_rate: float = 3e-3
     seed: int = 0
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 

@@ -28,6 +28,7 @@ from volengine.ops.surfaces.patches import Cylinder, places_around
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.ops.surfaces.subdivision import subdivided
+from volengine.tasks.common.lying import Asked
 from volengine.tasks.surfaces.averaging import Average, Oriented, class_average, rotations
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
 from volengine.tasks.surfaces.predict import normalised, statistics
@@ -209,13 +210,15 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
     names: list[str] = []
     notes: list[str] = []
     for path, tomogram, table in zip(paths, recipe.tomograms, recipe.picks, strict=True):
-        opened, volume, more = beside(path, tomogram, recipe.any_origin)
+        opened, volume, grid_of_volume, more = beside(path, tomogram, Asked(recipe.mask_grid, recipe.any_origin))
         assert volume is not None
         notes += more
         picks = read_picks(table, voxel_size=volume.voxel_size, shape=volume.shape, volume_origin=volume.origin)
+        if grid_of_volume is not None and any(grid_of_volume.offset):
+            picks = picks.with_(position_vox=(picks.place + np.asarray(grid_of_volume.offset)) / picks.voxel_size)
         names += [picks.feature] * bool(picks.feature)
         surfaces = [replace(one, normals=normals_of(one)) for one in opened]
-        sample = Sampler(volume, "linear")
+        sample = Sampler(volume, "linear", grid=grid_of_volume)
         mean, deviation = statistics(surfaces, grid, sample)
         feet, heights, mine, far = _feet(surfaces, picks, recipe.reach_nm * NM)
         if far:
