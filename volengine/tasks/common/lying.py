@@ -159,6 +159,9 @@ def _checked(mine: Lattice, other: Lattice, asked: Asked, offset: NDArray[np.flo
     """
     if (np.abs(np.subtract(other.origin, mine.origin) - offset) <= 0.5 * np.asarray(mine.voxel_size)).all():
         return ""
+    stated = any(mine.origin) + any(other.origin)
+    if stated < 2:  # then nothing is refused
+        return origins_note(mine[:3], other[:3]) if stated else ""
     z, y, x = (float(v) for v in np.subtract(other.origin, offset))
     return origins_note(mine[:3], (other.where, (z, y, x), other.voxel_size), accept=asked.any_origin)
 

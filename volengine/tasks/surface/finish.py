@@ -137,7 +137,7 @@ def _check_there(tables: list[Table], meshes: Path) -> None:
     if lost:
         folder, stage = PlanFolder(meshes.parents[1]), "surface-mesh"
         keys = tuple(folder.table_key(number) for number in lost)
-        message = f"{meshes}: meshes of {len(lost)} units are not there."
+        message = f"{meshes}: meshes of {counted(len(lost), 'unit')} are not there."
         raise DamagedError(message, str(folder.path), folder.tables_of(stage), keys)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.core.text import counted
 
 Contrast = Literal["dark", "bright"]
 MaskGrid = Literal["auto", "faces", "centres"]
@@ -296,8 +297,8 @@ class SurfacesTrainRecipe(Recipe):
         """Refuse lists of different lengths, and sizes that make no sense."""
         if not self.tomograms or len(self.tomograms) != len(self.picks):
             raise InputError(
-                f"Each set of surfaces needs its tomogram and its picks; there are {len(self.tomograms)} tomograms and "
-                f"{len(self.picks)} files of picks."
+                "Each set of surfaces needs its tomogram and its picks; given are "
+                f"{counted(len(self.tomograms), 'tomogram')} and {counted(len(self.picks), 'file')} of picks."
             )
         _positive(
             radius_nm=self.radius_nm,

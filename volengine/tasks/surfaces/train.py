@@ -19,6 +19,7 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.nets.surface_fit import fit_rings
 from volengine.nets.surface_model import SurfaceModelFacts, probabilities, save_surface_model
@@ -131,7 +132,10 @@ def train_on_surfaces(
     recipe = SurfacesTrainRecipe.of(recipe)
     paths, file = [path_text(one) for one in sources], path_text(out)
     if len(paths) != len(recipe.tomograms):
-        raise InputError(f"There are {len(paths)} sets of surfaces and {len(recipe.tomograms)} tomograms.")
+        raise InputError(
+            f"{counted(len(paths), 'set')} of surfaces and {counted(len(recipe.tomograms), 'tomogram')} are given; "
+            "each set needs its own."
+        )
     if not file.endswith(".safetensors"):
         raise InputError(f"{file}: models are .safetensors files; give such a name.")
     if Path(file).exists() and not recipe.overwrite:
@@ -143,7 +147,8 @@ def train_on_surfaces(
     shown = [one for k, one in enumerate(known) if k % KEPT != KEPT - 1]
     values, targets = _examples(shown, grid, recipe)
     say = say or (lambda line: None)
-    say(f"{len(values)} patches of {len(shown)} surfaces; {len(kept)} more are kept for the threshold")
+    patches_of = f"{counted(len(values), 'patch/patches')} of {counted(len(shown), 'surface')}"
+    say(f"{patches_of}; {len(kept)} more for the threshold")
     network = fit_rings(
         values,
         targets,
@@ -156,7 +161,9 @@ def train_on_surfaces(
     )
     threshold, text = _threshold(network, kept or shown, grid, recipe)
     if not kept:
-        notes.append(f"There are {len(known)} surfaces, too few to keep one; the threshold is that of the training.")
+        notes.append(
+            f"{counted(len(known), 'surface', 'is', 'are')} too few to keep one; the threshold is that of the training."
+        )
     height = float(np.median(np.concatenate([one.heights for one in known])))
     average = class_average(
         [one.oriented for one in shown], [one.oriented for one in kept], grid, recipe.near_nm * NM / 2
@@ -222,7 +229,9 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
         mean, deviation = statistics(surfaces, grid, sample)
         feet, heights, mine, far = _feet(surfaces, picks, recipe.reach_nm * NM)
         if far:
-            notes.append(f"{table}: {far} of {len(picks)} particles are farther than reach_nm from every surface.")
+            notes.append(
+                f"{table}: farther than reach_nm from every surface: {far} of {counted(len(picks), 'particle')}."
+            )
         known = picks.extra.get(KNOWN)
         matrix = rotations(picks.euler, None if known is None else known.astype(bool), len(picks))
         for k, (one, rows) in enumerate(zip(surfaces, mine, strict=True)):

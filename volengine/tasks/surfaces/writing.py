@@ -113,7 +113,7 @@ def write_found(
 ) -> tuple[Picks, dict[int, int], list[str]]:
     """Write what was found on all surfaces as one table of picks; without a file, only make it.
 
-    ``size`` is that of the voxels of the picks' tomogram; ``grid`` how these lie on those of the surfaces, if otherwise.
+    ``size`` is that of the voxels of the picks' tomogram; ``grid``, if given, how these lie on those of the surfaces.
 
     Returns
     -------
