@@ -169,6 +169,6 @@ def _checked(mine: Lattice, other: Lattice, asked: Asked, offset: NDArray[np.flo
 def _unsure(mine: Lattice, other: Lattice) -> str:
     return (
         f"{other.where} has voxels of {max(other.voxel_size):g} A, {mine.where} of {max(mine.voxel_size):g} A: both "
-        "were taken to begin at the same face, as after binning by averaging; after Fourier cropping give --mask-grid "
-        "centres."
+        "were taken to begin at the same face, as after binning by averaging; after Fourier cropping, or if positions "
+        "were multiplied by the ratio of the sizes, give --mask-grid centres."
     )
