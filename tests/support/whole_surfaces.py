@@ -64,9 +64,9 @@ def measured_whole(source: str, recipe: SurfacesMeasureRecipe) -> Iterator[Surfa
             near = nearest_surface(at, {one.number: box_around(one) for one in other}, read)
             columns |= {f"to_{label}_nm": near.distance / NM, f"to_{label}": near.number.astype(np.int32)}
             columns[f"to_{label}_angle_deg"] = angles(fit.normals, near.number, near.face, read)
-        if recipe.picks is not None:
+        if recipe.picks:
             known = {"voxel_size": facts.voxel_size, "origin": facts.origin, "shape": facts.shape}
-            columns["pick_nm"] = nearest_point(at, read_all(recipe.picks, **known)[facts.tomogram].place)[0] / NM
+            columns["pick_nm"] = nearest_point(at, read_all(recipe.picks[0], **known)[facts.tomogram].place)[0] / NM
         assert facts.shape is not None
         assert facts.voxel_size is not None
         columns["volume_face_nm"] = to_volume_faces(at, facts.shape, facts.voxel_size) / NM

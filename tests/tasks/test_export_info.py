@@ -304,7 +304,7 @@ def test_info_tells_of_picks(tmp_path: Path) -> None:
     ]
     write_picks(tmp_path / "p.csv", picks)
     said = in_words(info(str(tmp_path / "p.csv")))
-    assert said["TS_0"] == "1 picks, voxel size 10, 10, 10 angstrom"
+    assert said["TS_0"] == "1 pick, voxel size 10, 10, 10 angstrom"
     assert said["TS_1"] == "2 picks, voxel size 10, 10, 10 angstrom"
     (tmp_path / "p.tsv").write_text("1\t2\t3\n4\t5\t6\n")
     assert in_words(info(str(tmp_path / "p.tsv")))["p"] == "2 picks, voxel grid not wholly in the file"

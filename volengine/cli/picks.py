@@ -13,6 +13,7 @@ from volengine.cli.execute import reported
 from volengine.cli.info import to_json
 from volengine.cli.messages import say, verbose
 from volengine.cli.options import NO_NETWORK, from_options, recipe_options
+from volengine.core.text import counted
 from volengine.engine.options import RunOptions
 from volengine.io.picks.formats import FORMATS
 from volengine.tasks.common.inputs import globbed
@@ -111,17 +112,17 @@ def _say(made: Written) -> None:
         for file in made.files:
             say(f"{file} ({made.format})")
     else:
-        say(f"{len(made.files)} files in {os.path.commonpath(made.files)} ({made.format})")
+        say(f"{counted(len(made.files), 'file')} in {os.path.commonpath(made.files)} ({made.format})")
     if not several or verbose():
         for name, number in made.counts.items():
-            say(f"  {name or 'tomogram'}: {number} picks")
+            say(f"  {name or 'tomogram'}: {counted(number, 'pick')}")
     if several:
-        say(f"  together: {total} picks of {len(made.counts)} tomograms")
+        say(f"  together: {counted(total, 'pick')} of {counted(len(made.counts), 'tomogram')}")
     shown = made.notes if verbose() else made.notes[:NOTES]
     for note in shown:
         say(f"  {note}")
     if more := len(made.notes) - len(shown):
-        say(f"  {more} more notes; -v shows them, and the picks of each tomogram")
+        say(f"  {counted(more, 'more note')}; -v shows them, and the picks of each tomogram")
 
 
 @command.command(
@@ -242,9 +243,9 @@ def extract(given: tuple[str, str], out: str, **values: Any) -> None:
 
     recipe = from_options(PicksExtractRecipe, values)
     made = extract_picks(*given, out, recipe)
-    say(f"{made.file}: {made.number} subvolumes of {recipe.box} voxels; their picks: {made.table}")
+    say(f"{made.file}: {counted(made.number, 'subvolume')} of {recipe.box} voxels; their picks: {made.table}")
     if made.dropped:
-        say(f"  {made.dropped} picks are left out, whose box reaches beyond the volume")
+        say(f"  {counted(made.dropped, 'pick', 'is', 'are')} left out, whose box reaches beyond the volume")
     for note in made.notes:
         say(f"  {note}")
 
@@ -265,7 +266,7 @@ def info(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:
     for facts in found:
         click.echo(f"{facts['file']}: {facts['about']}")
         for one in facts["tomograms"]:
-            click.echo(f"  {one.pop('name') or 'tomogram'}: {one.pop('picks')} picks")
+            click.echo(f"  {one.pop('name') or 'tomogram'}: {counted(one.pop('picks'), 'pick')}")
             for key, value in one.items():
                 if value not in ("", []):
                     click.echo(f"    {key.replace('_', ' ')}: {_shown(value)}")

@@ -10,6 +10,7 @@ from volengine.cli.command import Command, Group
 from volengine.cli.info import print_facts, to_json
 from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options, source_and_out
+from volengine.core.text import counted
 from volengine.tasks.surfaces.files_recipe import SurfacesConvertRecipe
 
 SHOWN = 20
@@ -65,8 +66,9 @@ def add_to(group: Group) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    closed = f"closed, {row['volume_nm3']:.6g} nm³" if row["closed"] else f"open, {row['border_loops']} borders"
+    borders, islands = counted(row["border_loops"], "border"), counted(row["islands"], "island")
+    closed = f"closed, {row['volume_nm3']:.6g} nm³" if row["closed"] else f"open, {borders}"
     return (
-        f"{row['number']}: {row['area_nm2']:.6g} nm², {closed}, {row['islands']} islands, genus {row['genus']}, "
-        f"{row['vertices']} vertices"
+        f"{row['number']}: {row['area_nm2']:.6g} nm², {closed}, {islands}, genus {row['genus']}, "
+        f"{counted(row['vertices'], 'vertex/vertices')}"
     )

@@ -43,8 +43,8 @@ SECTIONS = {
 def measure(source: tuple[str, ...], out: str, **values: Any) -> None:
     """Curvature, thickness and distances at each vertex of surfaces; means and medians in their table.
 
-    SOURCE are sets of surfaces, mesh files, folders or globs. Of volumes and sets that a folder or glob names, those of
-    each tomogram are taken, by their names.
+    SOURCE are sets of surfaces, mesh files, folders or globs. Of volumes, sets and tables that a folder or glob
+    names, those of each tomogram are taken, by their names.
     """
     options = from_options(RunOptions, values)
     recipe = from_options(SurfacesMeasureRecipe, values)

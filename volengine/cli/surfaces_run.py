@@ -13,6 +13,7 @@ from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Verb, jobs_of
 from volengine.tasks.common.layout import plan_folder
 from volengine.tasks.surfaces.sets import name_of_set, set_paths
+from volengine.tasks.surfaces.shared import refuse_shared
 
 
 def run_on_sets(
@@ -20,6 +21,7 @@ def run_on_sets(
 ) -> tuple[list[str], str]:
     """Run a verb on sets of surfaces; returns their names and the run folder. Arguments are those of ``jobs_of``."""
     paths = set_paths(source)
+    refuse_shared(paths, recipe)
     jobs, run_dir = jobs_of(verb, paths, out, recipe, options)
     names = [name_of_set(path) for path in paths]
     try:

@@ -29,6 +29,28 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def counted(number: int, what: str, one: str = "", several: str = "") -> str:
+    """Format a number with the noun that it counts, and a verb that agrees with it.
+
+    >>> counted(1, "surface"), counted(0, "pick"), counted(2, "vertex/vertices")
+    ('1 surface', '0 picks', '2 vertices')
+    >>> counted(1, "point", "lies", "lie"), counted(2, "point", "lies", "lie")
+    ('1 point lies', '2 points lie')
+
+    Parameters
+    ----------
+    number
+        How many there are.
+    what
+        The noun; where its plural has no s, with the plural behind a slash.
+    one, several
+        The verb for one and for any other number; default: none.
+    """
+    singular, _, plural = what.partition("/")
+    noun, verb = (singular, one) if number == 1 else (plural or f"{singular}s", several)
+    return f"{number} {noun} {verb}".rstrip()
+
+
 def texts_in(value: Any) -> Iterator[str]:
     """Yield the texts in JSON values, without the names in mappings.
 

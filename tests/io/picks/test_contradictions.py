@@ -135,7 +135,7 @@ FILES = {
 def test_angles_that_are_no_numbers_are_no_pose(tmp_path: Path, name: str, angles: str) -> None:
     separator = {".csv": ",", ".tsv": "\t"}.get(Path(name).suffix, " ")
     text = FILES[name].format(angles.replace(" ", separator))
-    with pytest.raises(FormatError, match=r"line \d+: the (angles|normal) .* (nan|inf).*no pose. Remove the 1 picks"):
+    with pytest.raises(FormatError, match=r"line \d+: the (angles|normal) .* (nan|inf).*no pose. Remove the 1 pick "):
         read_picks(written(tmp_path / name, text), voxel_size=A10)
     good = FILES[name].format(separator.join("010"))
     assert read_picks(written(tmp_path / name, good), voxel_size=A10).orientation is not None

@@ -97,7 +97,7 @@ def test_the_command(volengine: Command, folder: Path) -> None:
     assert code == 0
     assert out.splitlines() == [
         "out.mrc: 4 subvolumes of 4 voxels; their picks: out.csv",
-        "  1 picks are left out, whose box reaches beyond the volume",
+        "  1 pick is left out, whose box reaches beyond the volume",
     ]
 
 

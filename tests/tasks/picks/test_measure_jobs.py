@@ -20,10 +20,11 @@ from volengine.engine.options import RunOptions
 from volengine.io.open import open_volume
 from volengine.io.picks import read_picks, write_picks
 from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surfaces
+from volengine.tasks.common.lying import Grid
 from volengine.tasks.picks import measure_plan
 from volengine.tasks.picks.around import beside_surfaces, beside_voxels, neighbours
 from volengine.tasks.picks.measure import measure_picks
-from volengine.tasks.picks.voxels import Grid, Voxels
+from volengine.tasks.picks.voxels import Voxels
 
 SHAPE, SIZE = (40, 42, 44), (10.0, 10.0, 10.0)
 CENTRE = np.array([200.0, 210.0, 215.0])

@@ -281,7 +281,7 @@ def test_the_command(tmp_path: Path) -> None:
     options = ["--measures", "curvature,volume", "--radius-nm", "6"]
     done = CliRunner().invoke(cli, ["surfaces", "measure", source, "--out", str(tmp_path / "b.surfaces"), *options])
     assert done.exit_code == 0, done.output
-    assert "1 surfaces measured" in done.output
+    assert "1 surface measured" in done.output
     assert "mean_curvature_per_nm 0.066" in done.output
 
 

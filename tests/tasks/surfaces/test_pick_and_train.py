@@ -286,7 +286,7 @@ def test_trainings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     files = {"tomograms": (str(tmp_path / "TS_01.mrc"),), "picks": (str(tmp_path / "TS_01.star"),)}
     with pytest.raises(InputError, match="its tomogram and its picks"):
         train_on_surfaces(source, tmp_path / "m.safetensors", {"tomograms": files["tomograms"]})
-    with pytest.raises(InputError, match="2 sets of surfaces and 1 tomograms"):
+    with pytest.raises(InputError, match="2 sets of surfaces and 1 tomogram are"):
         train_on_surfaces(source * 2, tmp_path / "m.safetensors", files)
     with pytest.raises(InputError, match=r"\.safetensors"):
         train_on_surfaces(source, tmp_path / "m.star", files)

@@ -248,7 +248,7 @@ def test_several_tomograms_in_one_command(tmp_path: Path) -> None:
     command += ["--measures", "curvature", "--radius-nm", "6", "--reach-nm", "6"]
     told = CliRunner().invoke(cli, command)
     assert told.exit_code == 1
-    assert "has no volume of tomogram 'TS_03', for tomogram; it has those of TS_01, TS_02" in told.output
+    assert "has no volume of tomogram 'TS_03', for --tomogram; it has those of TS_01, TS_02" in told.output
     recipe = SurfacesMeasureRecipe(measures=("curvature",), radius_nm=6, reach_nm=6)
     for name in ("TS_01", "TS_02"):
         alone = recipe.with_(tomogram=str(tmp_path / "tomograms" / f"{name}.mrc"))

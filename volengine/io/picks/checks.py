@@ -9,6 +9,7 @@ import numpy as np
 
 from volengine.core.errors import FormatError, InputError
 from volengine.core.picks import Picks
+from volengine.core.text import counted
 from volengine.io.picks.texts import Floats
 
 STATED_VOX = 0.05
@@ -98,5 +99,5 @@ def has_poses(values: Floats, key: str, path: Path, lines: Sequence[int]) -> boo
         return False
     raise FormatError(
         f"{path}, line {lines[bad[0]]}: {_WHAT[key]} {_listed(values[bad[0]])}, which is no pose. Remove the "
-        f"{len(bad)} picks without one, or these columns."
+        f"{counted(len(bad), 'pick')} without one, or these columns."
     )

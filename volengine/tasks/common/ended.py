@@ -20,8 +20,8 @@ def check_given(given: Mapping[str, Any]) -> None:
     Parameters
     ----------
     given
-        What a plan says of its inputs: ``set``, ``others`` (sets), ``volumes``, ``files`` (identities of files that the
-        ``recipe`` names), ``how``.
+        What a plan says of its inputs: ``set``, ``others`` (sets), ``volumes``, ``files`` (identities by their
+        paths), ``how``.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def check_given(given: Mapping[str, Any]) -> None:
         SetRead.from_json(one).check(given["how"])
     for volume in given["volumes"].values():
         check_unchanged(Volume.from_json(volume))
-    check_files({name: given["recipe"][name] for name in given["files"]}, given["files"], given["how"])
+    check_files(given["files"], given["how"])
 
 
 def note(folder: str, notes: Sequence[str], files: Sequence[str] = (), empty: str = "", **more: Any) -> None:

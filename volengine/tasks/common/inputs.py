@@ -12,6 +12,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
 from volengine.io.copick.config import is_project
 from volengine.io.names import (
+    PICKS_SUFFIXES,
     SHARED_SUFFIXES,
     VOLUME_SUFFIXES,
     ZIP_SUFFIXES,
@@ -79,6 +80,28 @@ def globbed(paths: Iterable[str], what: str = "file") -> list[str]:
             raise MissingError(f"{path}: nothing matches; there is no {what} with such a name.")
         found += matches
     return found
+
+
+def picks_files(sources: Sequence[str]) -> list[str]:
+    """The files of picks that paths, globs and folders name; in a folder, those with endings of tables.
+
+    Raises
+    ------
+    MissingError
+        There is nothing.
+    """
+    found: list[str] = []
+    for path in globbed(sources, "file of picks"):
+        place = Path(path)
+        if "://" in path or not place.is_dir() or place.suffix:
+            found.append(path)
+            continue
+        inner = [one for one in sorted(place.iterdir()) if one.suffix.lower() in PICKS_SUFFIXES and one.is_file()]
+        inner = inner or [one for one in sorted(place.glob("picks/*")) if one.suffix.lower() in PICKS_SUFFIXES]
+        if not inner:
+            raise MissingError(f"{path}: holds no tables of picks ({', '.join(PICKS_SUFFIXES)}).")
+        found += map(str, inner)
+    return list(dict.fromkeys(found))
 
 
 def without_uncertainty(paths: Sequence[str]) -> list[str]:

@@ -5,6 +5,10 @@ that a file states is kept and written again, but does not move anything: most f
 programs, do not hold it, so one side of a comparison would be moved and not the other. An origin of 0 is not stated.
 Two origins that are stated and differ mean two different boxes of the specimen, which have no places in common.
 
+Where one thing has other voxels than the other (a binned volume, surfaces of it), half a voxel decides: how they lie on
+each other is said in :mod:`volengine.tasks.common.lying`. Tables of picks against each other are compared by places as
+they are, because their pixels are often those of a tilt series, to which positions were multiplied.
+
 Some tables hold positions that contain the origin (markers of ChimeraX, Amira's graphs, CSV in angstrom alone): of
 these the origin of the volume beside which they are read is subtracted, unless they state with which one they were
 written.

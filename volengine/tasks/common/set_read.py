@@ -109,21 +109,21 @@ def facts_of(values: Mapping[str, Any]) -> SurfaceFacts:
     return SurfaceFacts(**found)
 
 
-def check_files(paths: Mapping[str, str], identities: Mapping[str, str], how: str) -> None:
-    """Refuse files that are not those that were planned; both by the names of options.
+def check_files(identities: Mapping[str, str], how: str) -> None:
+    """Refuse files that are not those that were planned; identities are by their paths.
 
     Raises
     ------
     ChangedError
         One has changed, or is gone.
     """
-    for name, identity in identities.items():
+    for path, identity in identities.items():
         try:
-            same = file_identity(paths[name], how) == identity
+            same = file_identity(path, how) == identity
         except MissingError:
             same = False
         if not same:
-            raise ChangedError(f"{paths[name]} has changed since this run was planned. {AGAIN}")
+            raise ChangedError(f"{path} has changed since this run was planned. {AGAIN}")
 
 
 def file_identity(path: str | Path, how: str) -> str:

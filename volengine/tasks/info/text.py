@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from volengine.core.text import counted
 from volengine.core.units import format_bytes
 
 Facts = dict[str, Any]
@@ -48,7 +49,7 @@ def _picks(facts: Facts) -> Facts:
     for table in facts["tables"]:
         size = table["voxel_size"]
         grid = f"voxel size {numbers(size)} angstrom" if size else "voxel grid not wholly in the file"
-        found[table["tomogram"] or "tomogram"] = f"{table['picks']} picks, {grid}"
+        found[table["tomogram"] or "tomogram"] = f"{counted(table['picks'], 'pick')}, {grid}"
     return found
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from volengine.core.block import Table
 from volengine.core.errors import MemoryRefusedError, VolengineError
 from volengine.core.picks import Picks
+from volengine.core.text import counted
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
@@ -114,7 +115,7 @@ def write_table(
         else:
             parts, columns = _of_one(table), set(table)
         count = write_parts(path, (picks_of(part, source, feature) for part in parts), written)
-    said = f"{feature}: {count} picks{_lost(count, columns, written)}"
+    said = f"{feature}: {counted(count, 'pick')}{_lost(count, columns, written)}"
     if not count:
         lines = f"{COLUMN}filament" in columns
         highest = float(table[SPAN][0, 1])

@@ -16,7 +16,8 @@ from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.io.surfaces import SurfaceSet
 from volengine.ops.near_voxels import NearestVoxels
-from volengine.tasks.picks.voxels import Grid, Voxels
+from volengine.tasks.common.lying import Grid
+from volengine.tasks.picks.voxels import Voxels
 
 Columns = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]

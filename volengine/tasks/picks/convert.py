@@ -13,6 +13,7 @@ from volengine.core.conditions import fulfils
 from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.ops.suppress import suppress
@@ -152,7 +153,7 @@ def spaced(tables: Sequence[Picks], spacing_nm: float) -> tuple[list[Picks], lis
         return list(tables), []
     kept = [one[_keeps_spacing(one, spacing_nm)] for one in tables]
     gone = sum(map(len, tables)) - sum(map(len, kept))
-    return kept, [f"{gone} picks were closer than {spacing_nm:g} nm to one of higher weight."]
+    return kept, [f"{counted(gone, 'pick', 'was', 'were')} closer than {spacing_nm:g} nm to one of higher weight."]
 
 
 def _keeps_spacing(picks: Picks, spacing_nm: float) -> NDArray[np.bool_]:

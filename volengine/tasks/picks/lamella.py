@@ -16,8 +16,9 @@ from volengine.io.cached import ChunkCache
 from volengine.io.open import open_source
 from volengine.io.surfaces import SurfaceSet
 from volengine.ops.lamella import Heights, faces_of_mask, faces_of_variance, fit_face
+from volengine.tasks.common.lying import Grid
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
-from volengine.tasks.picks.voxels import CACHE_BYTES, Grid, Voxels
+from volengine.tasks.picks.voxels import CACHE_BYTES, Voxels
 
 Columns = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]

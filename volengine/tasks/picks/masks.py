@@ -2,46 +2,34 @@
 
 *The same voxels.* A pick lies in the voxel of the mask whose index is nearest to its own.
 
-*Other voxels.* Two grids over the same tomogram lie in one of two ways on each other. After binning by averaging
-(IMOD's ``binvol`` and ``newstack``, the levels of OME-Zarr, ``segment --match``) they begin at the same *face*, so that
-the centre of the mask's first voxel lies (size of its voxel - size of the tomogram's) / 2 behind that of the tomogram.
-After Fourier cropping, and in RELION's and Warp's reconstructions, the *centres* of the first voxels are the same
-place. If the origins of both say which it is, that is taken; else the same face, and picks for which it matters are
-counted.
+*Other voxels* lie on the tomogram as :mod:`volengine.tasks.common.lying` says; picks for which it matters are counted.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.tasks.common.lying import Asked, Grid, Lattice, Lies, lies_on
 from volengine.tasks.common.named import open_sized
-from volengine.tasks.common.origins import origins_note
 from volengine.tasks.picks.recipe import PicksFilterRecipe
-from volengine.tasks.picks.voxels import Grid, values_at
-
-NEAR = 0.1
-"""How far origins may be from what a way of lying says, in voxels of the tomogram; headers hold rounded numbers."""
-
-How = Literal["faces", "centres"]
+from volengine.tasks.picks.voxels import values_at
 
 
-class Asked(NamedTuple):
-    """What the user says of a volume: its path for messages, how it lies on the tomogram, and whether origins count."""
-
-    where: str
-    grid: Literal["auto", "faces", "centres"] = "auto"
-    any_origin: bool = False
+def lattice_of(picks: Picks) -> Lattice:
+    """The voxels of the tomogram of picks."""
+    return Lattice(f"the tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size, picks.shape)
 
 
-def grid_on(picks: Picks, volume: Volume, asked: Asked) -> Grid:
-    """Return how the voxels of a volume lie on the tomogram of picks.
+def volume_on(picks: Picks, volume: Volume, where: str, asked: Asked) -> Lies:
+    """Return how the voxels of a volume lie on the tomogram of picks; an origin that only one states says nothing.
 
     Parameters
     ----------
@@ -49,6 +37,8 @@ def grid_on(picks: Picks, volume: Volume, asked: Asked) -> Grid:
         The picks of one tomogram.
     volume
         Another volume of it, with the same voxels or with others.
+    where
+        The volume's path for messages.
     asked
         What the user says of it.
 
@@ -57,13 +47,8 @@ def grid_on(picks: Picks, volume: Volume, asked: Asked) -> Grid:
     InputError
         The volume has another extent than the tomogram, or both state origins that do not fit.
     """
-    _check_extent(picks, volume, asked.where)
-    if _same_grid(picks, volume):
-        _check_origin(picks, volume, asked, np.zeros(3))
-        return Grid(picks.voxel_size, (0.0, 0.0, 0.0), sure=True)
-    how, sure = _lies(picks, volume, asked)
-    z, y, x = (float(v) for v in _offsets(picks, volume)[how])
-    return Grid(volume.voxel_size, (z, y, x), sure)
+    _check_extent(picks, volume, where)
+    return lies_on(lattice_of(picks), Lattice(where, volume.origin, volume.voxel_size, volume.shape), asked)
 
 
 def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArray[np.bool_]:
@@ -85,25 +70,22 @@ def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArra
     """
     assert recipe.mask is not None
     volume = open_sized(recipe.mask, picks.voxel_size)
-    asked = Asked(recipe.mask, recipe.mask_grid, recipe.any_origin)
-    _check_extent(picks, volume, recipe.mask)
-    if _same_grid(picks, volume):
-        _check_origin(picks, volume, asked, np.zeros(3))
-        index = np.rint(picks.position_vox)
-        notes += _beyond(picks, volume, recipe.mask, index)
-        return _wanted(volume, index, recipe)
-    how, sure = _lies(picks, volume, asked)
-    notes += _beyond(picks, volume, recipe.mask, _index(picks, volume, how))
-    found = {way: _wanted(volume, _index(picks, volume, way), recipe) for way in _offsets(picks, volume)}
-    other = int((found["faces"] != found["centres"]).sum())
-    if other and not sure:
+    lies = volume_on(picks, volume, recipe.mask, Asked(recipe.mask_grid, recipe.any_origin))
+    index = _index(picks, lies.grid)
+    notes += _beyond(picks, volume, recipe.mask, index)
+    found = _wanted(volume, index, recipe)
+    if lies.grid.sure:
+        return found
+    centres = lies.grid._replace(offset=(0.0, 0.0, 0.0))
+    other = int((found != _wanted(volume, _index(picks, centres), recipe)).sum())
+    if other:
         notes.append(
             f"{recipe.mask} has voxels of {max(volume.voxel_size):g} A, the tomogram of {max(picks.voxel_size):g} A: "
-            f"both were taken to begin at the same face, as after binning by averaging; {other} picks lie so near to "
-            "the rim of the mask that it is otherwise for them if the centres of the first voxels are the same, as "
-            "after Fourier cropping (--mask-grid centres)."
+            "both were taken to begin at the same face, as after binning by averaging; "
+            f"{counted(other, 'pick', 'lies', 'lie')} so near to the rim of the mask that it is otherwise there if the "
+            "centres of the first voxels are the same, as after Fourier cropping (--mask-grid centres)."
         )
-    return found[how]
+    return found
 
 
 def _beyond(picks: Picks, volume: Volume, mask: str, index: NDArray[np.float64]) -> list[str]:
@@ -123,39 +105,10 @@ def _beyond(picks: Picks, volume: Volume, mask: str, index: NDArray[np.float64])
     return [f"{text}; are its voxel size and theirs right?"]
 
 
-def _same_grid(picks: Picks, volume: Volume) -> bool:
-    """Whether the mask has the voxels of the tomogram; sizes of voxels are rounded in headers."""
-    return picks.shape == volume.shape or np.allclose(volume.voxel_size, picks.voxel_size, rtol=1e-3, atol=0)
-
-
-def _offsets(picks: Picks, volume: Volume) -> dict[How, NDArray[np.float64]]:
-    """Places of the centre of the mask's first voxel, angstrom, z, y, x, in either way."""
-    return {"faces": np.subtract(volume.voxel_size, picks.voxel_size) / 2, "centres": np.zeros(3)}
-
-
-def _lies(picks: Picks, volume: Volume, asked: Asked) -> tuple[How, bool]:
-    """How the mask lies on the tomogram, and whether this is known."""
-    if asked.grid != "auto":
-        return asked.grid, True
-    if any(volume.origin) or any(picks.origin):
-        apart = np.subtract(volume.origin, picks.origin)
-        for how, offset in _offsets(picks, volume).items():
-            if (np.abs(apart - offset) <= NEAR * np.asarray(picks.voxel_size)).all():
-                return how, True
-        _check_origin(picks, volume, asked, _offsets(picks, volume)["faces"])
-    return "faces", False
-
-
-def _check_origin(picks: Picks, volume: Volume, asked: Asked, offset: NDArray[np.float64]) -> None:
-    """Refuse a mask that states another origin than the tomogram; one that is not stated says nothing."""
-    if any(volume.origin) and any(picks.origin):
-        z, y, x = (float(v) for v in np.subtract(volume.origin, offset))
-        mine = (f"The tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size)
-        origins_note(mine, (asked.where, (z, y, x), volume.voxel_size), accept=asked.any_origin)
-
-
-def _index(picks: Picks, volume: Volume, how: How) -> NDArray[np.float64]:
-    return np.asarray(np.rint((picks.place - _offsets(picks, volume)[how]) / np.asarray(volume.voxel_size)))
+def _index(picks: Picks, grid: Grid) -> NDArray[np.float64]:
+    if grid.voxel_size == picks.voxel_size and not any(grid.offset):
+        return np.asarray(np.rint(picks.position_vox))
+    return np.asarray(np.rint((picks.place - np.asarray(grid.offset)) / np.asarray(grid.voxel_size)))
 
 
 def _check_extent(picks: Picks, volume: Volume, mask: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.atomic import write_json
-from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_json
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
@@ -25,10 +25,9 @@ from volengine.engine.outlook import is_finished
 from volengine.engine.report import RunReport
 from volengine.engine.run import Job, run_jobs
 from volengine.io.copick.target import is_target
-from volengine.io.names import PICKS_SUFFIXES
 from volengine.io.picks import ending_of
 from volengine.tasks.common.ended import noted
-from volengine.tasks.common.inputs import globbed
+from volengine.tasks.common.inputs import picks_files
 from volengine.tasks.common.jobs import Request, Verb
 from volengine.tasks.common.layout import file_name, plan_folder
 from volengine.tasks.picks.convert import spaced
@@ -201,28 +200,6 @@ class PicksCase:
     def empty(self) -> list[str]:
         """Which tables have no picks."""
         return [label_of(file.path, one.picks) for file in self.files for one in file.given if not len(one.picks)]
-
-
-def picks_files(sources: Sequence[str]) -> list[str]:
-    """The files of picks that paths, globs and folders name; in a folder, those with endings of tables.
-
-    Raises
-    ------
-    MissingError
-        There is nothing.
-    """
-    found: list[str] = []
-    for path in globbed(sources, "file of picks"):
-        place = Path(path)
-        if "://" in path or not place.is_dir() or place.suffix:
-            found.append(path)
-            continue
-        inner = [one for one in sorted(place.iterdir()) if one.suffix.lower() in PICKS_SUFFIXES and one.is_file()]
-        inner = inner or [one for one in sorted(place.glob("picks/*")) if one.suffix.lower() in PICKS_SUFFIXES]
-        if not inner:
-            raise MissingError(f"{path}: holds no tables of picks ({', '.join(PICKS_SUFFIXES)}).")
-        found += map(str, inner)
-    return list(dict.fromkeys(found))
 
 
 def _stem(path: str) -> str:

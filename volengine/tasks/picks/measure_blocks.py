@@ -19,11 +19,12 @@ from volengine.core.errors import FormatError
 from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
 from volengine.tasks.common.division import NOTES, Piece, near_rows
+from volengine.tasks.common.lying import Grid
 from volengine.tasks.common.set_read import READ_BYTES, SetRead
 from volengine.tasks.picks.around import Columns, beside_surfaces, beside_voxels, index_in
 from volengine.tasks.picks.lamella import Slab, lamella_columns
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
-from volengine.tasks.picks.voxels import LARGEST, Grid, Voxels, values_at
+from volengine.tasks.picks.voxels import LARGEST, Voxels, values_at
 
 CACHE_BYTES = 192 << 20
 """Chunks of a volume that are kept."""
@@ -101,13 +102,15 @@ def mask_of_volume_bytes(itemsize: int) -> int:
     return 4 * itemsize * LARGEST + CACHE_BYTES
 
 
-def beside_set(block: Block, surfaces: dict[str, Any], places: dict[str, str]) -> Result:
+def beside_set(block: Block, surfaces: dict[str, Any], grid: list[list[float]], places: dict[str, str]) -> Result:
     """Kernel: the nearest surface of a set for some picks.
 
     Parameters
     ----------
     surfaces
         :class:`~volengine.tasks.common.set_read.SetRead` as JSON.
+    grid
+        How the voxels of their tomogram lie on those of the picks'.
     places
         As of :func:`read_places`.
 
@@ -117,7 +120,7 @@ def beside_set(block: Block, surfaces: dict[str, Any], places: dict[str, str]) -
         ``row`` (numbers of picks) and the columns of :func:`~volengine.tasks.picks.around.beside_surfaces`.
     """
     rows, at = _mine(block, places)
-    columns = beside_surfaces(at, SetRead.from_json(surfaces).open())
+    columns = beside_surfaces(at - np.asarray(Grid.from_json(grid).offset), SetRead.from_json(surfaces).open())
     return Result(table=_table(rows, columns), counts={"picks": len(rows)})
 
 
@@ -168,7 +171,7 @@ def beside_volume(
     read = Volume.from_json(volume)
     known = bool(next(iter(block.tables[MASK].values()))[MASK][0]) if MASK in block.tables else None
     voxels = Voxels(read, where, threshold, tuple(labels), known, CACHE_BYTES)
-    columns = beside_voxels(at, voxels, grid_from(grid), reach_nm)
+    columns = beside_voxels(at, voxels, Grid.from_json(grid), reach_nm)
     check_unchanged(read, full=False)
     return Result(table=_table(rows, columns), counts={"picks": len(rows)})
 
@@ -188,7 +191,7 @@ def value_of_volume(block: Block, volume: dict[str, Any], grid: list[list[float]
     """
     rows, at = _mine(block, places)
     read = Volume.from_json(volume)
-    value = values_at(read, index_in(at, grid_from(grid)), CACHE_BYTES)[0]
+    value = values_at(read, index_in(at, Grid.from_json(grid)), CACHE_BYTES)[0]
     check_unchanged(read, full=False)
     return Result(table=_table(rows, {"value": value}), counts={"picks": len(rows)})
 
@@ -228,10 +231,11 @@ def depth_in_slab(
     """
     at = read_places(places)
     if surfaces is not None:
+        at = at - np.asarray(Grid.from_json(grid).offset)
         slab = Slab(SetRead.from_json(surfaces).open(), where, tomogram)
     else:
         assert volume is not None
-        slab = Slab(Volume.from_json(volume), where, tomogram, grid_from(grid))
+        slab = Slab(Volume.from_json(volume), where, tomogram, Grid.from_json(grid))
     columns, said = lamella_columns(at, slab, PicksMeasureRecipe.from_json(recipe))
     return Result(table={**_table(np.arange(len(at)), columns), NOTES: np.array([said], str)})
 
@@ -239,9 +243,3 @@ def depth_in_slab(
 def depth_in_slab_bytes(itemsize: int, vertices: int, rows: int) -> int:
     """Bytes that :func:`depth_in_slab` needs for voxels of so many bytes, or surfaces of so many vertices."""
     return (3 * itemsize + 16) * LARGEST + 2 * CACHE_BYTES + 2000 * vertices + 1000 * rows
-
-
-def grid_from(values: list[list[float]]) -> Grid:
-    """A grid from JSON values."""
-    (a, b, c), (d, e, f) = values
-    return Grid((a, b, c), (d, e, f), sure=True)

@@ -13,6 +13,7 @@ from volengine.core.atomic import replacing
 from volengine.core.block import Table
 from volengine.core.conditions import JOIN
 from volengine.core.errors import FormatError
+from volengine.core.text import counted
 from volengine.core.volume import Volume
 from volengine.engine.plan import Made, Plan
 from volengine.io.identity import check_unchanged
@@ -111,7 +112,7 @@ def keep_measured(
         np.savez_compressed(file, allow_pickle=False, **columns)
     empty = "" if len(place) else "its table has no picks."
     note(folder, told, empty=empty)
-    return Made((out,), (f"{len(place)} picks measured", *told))
+    return Made((out,), (f"{counted(len(place), 'pick')} measured", *told))
 
 
 def joined(tables: Iterable[Table], count: int) -> Columns:

@@ -10,9 +10,9 @@ from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.io.surfaces import SurfaceSet
-from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
 from volengine.tasks.picks.around import index_in
-from volengine.tasks.picks.masks import Asked, grid_on
+from volengine.tasks.picks.masks import lattice_of, volume_on
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
 from volengine.tasks.picks.surroundings import (
     Around,
@@ -23,9 +23,8 @@ from volengine.tasks.picks.surroundings import (
     surfaces_around,
     volumes_around,
 )
-from volengine.tasks.picks.voxels import Grid
 
-SAME_GRID = Grid((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), sure=True)
+SAME_GRID = Grid((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 
 
 class Surroundings:
@@ -74,7 +73,7 @@ class Thing:
     source
         The volume, or the set of surfaces.
     grid
-        How a volume lies on the tomogram.
+        How it lies on the tomogram.
     labels
         The labels that count.
     """
@@ -124,10 +123,11 @@ class TableGiven:
         if given.lamella:
             one = self._mine(given.lamella)
             if isinstance(one.source, SurfaceSet):
-                made.append(Thing("lamella", one.name, one.path, placed(one, self.picks)))
+                made.append(self._surfaces("lamella", one, notes))
             else:
-                grid = grid_on(self.picks, one.source, self._asked(one))
-                made.append(Thing("lamella", one.name, one.path, one.source, grid))
+                lies = volume_on(self.picks, one.source, one.path, self._asked)
+                notes += filter(None, [lies.way])
+                made.append(Thing("lamella", one.name, one.path, one.source, lies.grid))
         return made, notes
 
     def _mine(self, group: Sequence[Around]) -> Around:
@@ -135,21 +135,17 @@ class TableGiven:
         asked = recipe.tomogram is not None or recipe.volume is not None
         return of_tomogram(self.picks, group, alone=self.around.alone, asked=asked)
 
-    def _asked(self, around: Around) -> Asked:
-        recipe = self.around.recipe
-        return Asked(around.path, recipe.mask_grid, recipe.any_origin)
+    @property
+    def _asked(self) -> Asked:
+        return Asked(self.around.recipe.mask_grid, self.around.recipe.any_origin)
 
     def _volume(self, kind: str, around: Around, notes: list[str]) -> Thing:
         """How a volume lies on the tomogram of the picks; notes say if this is not known."""
         assert isinstance(around.source, Volume)
         picks = self.picks
-        grid = grid_on(picks, around.source, self._asked(around))
-        if not grid.sure:
-            notes.append(
-                f"{around.path} has voxels of {max(grid.voxel_size):g} A, the tomogram of {max(picks.voxel_size):g} A: "
-                "both were taken to begin at the same face, as after binning by averaging; after Fourier cropping give "
-                "--mask-grid centres."
-            )
+        lies = volume_on(picks, around.source, around.path, self._asked)
+        grid = lies.grid
+        notes += filter(None, [lies.way])
         index = index_in(picks.place, grid)
         beyond = int((~((index >= 0) & (index < around.source.shape)).all(axis=1)).sum())
         if beyond:
@@ -160,23 +156,19 @@ class TableGiven:
         return Thing(kind, around.name, around.path, around.source, grid, around.labels)
 
     def _surfaces(self, kind: str, around: Around, notes: list[str]) -> Thing:
-        surfaces, picks = placed(around, self.picks), self.picks
-        if surfaces.facts.voxel_size is not None:
-            mine = (f"The tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size)
-            theirs = (around.path, surfaces.facts.origin, surfaces.facts.voxel_size)
-            said = origins_note(mine, theirs, accept=self.around.recipe.any_origin)
-            notes += [said] * bool(said)
+        surfaces, picks, grid = placed(around, self.picks), self.picks, SAME_GRID
+        facts = surfaces.facts
+        if facts.voxel_size is not None:
+            other = Lattice(around.path, facts.origin, facts.voxel_size, facts.shape)
+            lies = lies_on(lattice_of(picks), other, self._asked)
+            grid = lies.grid
+            notes += lies.notes
         elif any(picks.origin):
             notes.append(
                 f"{around.path} states no origin: its vertices were taken for positions in {picks.tomogram}, whose "
                 f"origin is {', '.join(f'{v:g}' for v in picks.origin)} angstrom (z, y, x)."
             )
-        return Thing(kind, around.name, around.path, surfaces)
-
-
-def grid_json(grid: Grid) -> list[list[float]]:
-    """A grid as JSON values."""
-    return [list(grid.voxel_size), list(grid.offset)]
+        return Thing(kind, around.name, around.path, surfaces, grid)
 
 
 def label_of(file: str, picks: Picks) -> str:

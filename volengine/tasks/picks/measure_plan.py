@@ -18,7 +18,7 @@ from volengine.io.surfaces import SurfaceSet
 from volengine.tasks.common.division import line_of
 from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.picks.around import SURFACES_KEPT
-from volengine.tasks.picks.measure_given import TableGiven, Thing, grid_json
+from volengine.tasks.picks.measure_given import TableGiven, Thing
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
 from volengine.tasks.picks.voxels import may_be_mask
 
@@ -126,7 +126,8 @@ class _Thing:
 
     def _surfaces(self) -> list[Stage]:
         sizes = sorted((vertices for _, vertices in SetRead.from_json(self.read["set"]).counts), reverse=True)
-        params = {"surfaces": self.read["set"], "places": self.places}
+        grid = self.thing.grid.to_json()
+        params = {"surfaces": self.read["set"], "grid": grid, "places": self.places}
         kept, largest = sum(sizes[:SURFACES_KEPT]), max(sizes, default=0)
         return [self._stage("surfaces", "beside_set", params, self.parts, largest=largest, kept=kept, rows=self.rows)]
 
@@ -145,7 +146,7 @@ class _Thing:
             **asked,
             "threshold": self.recipe.threshold if prediction else None,
             "labels": list(self.thing.labels),
-            "grid": grid_json(self.thing.grid),
+            "grid": self.thing.grid.to_json(),
             "reach_nm": self.recipe.reach_nm,
             "places": self.places,
         }
@@ -154,7 +155,7 @@ class _Thing:
         return [*first, self._stage("voxels", "beside_volume", params, self.parts, tables, **need)]
 
     def _value(self) -> list[Stage]:
-        params = {"volume": self.read["volume"], "grid": grid_json(self.thing.grid), "places": self.places}
+        params = {"volume": self.read["volume"], "grid": self.thing.grid.to_json(), "places": self.places}
         need = {"itemsize": self._itemsize, "rows": self.rows}
         return [self._stage("value", "value_of_volume", params, self.parts, **need)]
 
@@ -168,7 +169,7 @@ class _Thing:
             "surfaces": surfaces,
             "where": self.thing.where,
             "tomogram": self.tomogram,
-            "grid": grid_json(self.thing.grid),
+            "grid": self.thing.grid.to_json(),
             "recipe": recipe.to_json(),
             "places": self.places,
         }

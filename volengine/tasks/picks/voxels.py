@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from volengine.core.block import Array
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.volume import Vector3, Volume
+from volengine.core.volume import Volume
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source
@@ -27,17 +27,6 @@ SIDE = 96
 
 LARGEST = 1 << 23
 """Voxels of a block, at most, if chunks are large."""
-
-
-class Grid(NamedTuple):
-    """The voxels of a volume in the places of picks: their size and the place of the first one's centre, angstrom.
-
-    ``sure`` is whether the volume, or the user, says how it lies.
-    """
-
-    voxel_size: Vector3
-    offset: Vector3
-    sure: bool
 
 
 def values_at(

@@ -12,6 +12,7 @@ import numpy as np
 from volengine.core.atomic import replacing
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError
+from volengine.core.text import counted
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.plan import Made, Plan
 from volengine.io.surfaces import FACTS, SurfaceFacts, file_of, write_list
@@ -136,7 +137,7 @@ def _check_there(tables: list[Table], meshes: Path) -> None:
     if lost:
         folder, stage = PlanFolder(meshes.parents[1]), "surface-mesh"
         keys = tuple(folder.table_key(number) for number in lost)
-        message = f"{meshes}: meshes of {len(lost)} units are not there."
+        message = f"{meshes}: meshes of {counted(len(lost), 'unit')} are not there."
         raise DamagedError(message, str(folder.path), folder.tables_of(stage), keys)
 
 
@@ -154,13 +155,13 @@ def _said(rows: list[dict[str, Any]], counts: _Counts, left_out: dict[str, Any])
     """What was made, and why objects have no surface."""
     area = sum(row["area_nm2"] for row in rows)
     closed = sum(row["closed"] for row in rows)
-    said = f"{_number(len(rows), 'surface')} of {_number(counts.found, 'object')}"
+    said = f"{counted(len(rows), 'surface')} of {counted(counts.found, 'object')}"
     if least := left_out.get("min_volume_nm3"):
         said += f" of {least:g} nm³ or more"
     if rows:
         said += f": {area:.6g} nm² together, {closed} of them closed"
     if counts.found > counts.chosen:
-        said += f"; {_number(counts.found - counts.chosen, 'object')} smaller than the {counts.chosen} largest"
+        said += f"; {counted(counts.found - counts.chosen, 'object')} smaller than the {counts.chosen} largest"
     if (none := counts.chosen - counts.with_surface) > 0:
         side = left_out.get("side", "both")
         why = (
@@ -169,15 +170,7 @@ def _said(rows: list[dict[str, Any]], counts: _Counts, left_out: dict[str, Any])
             else f"no two faces at most {left_out.get('max_thickness_nm', 0):g} nm apart (--side {side}, "
             "--max-thickness-nm)"
         )
-        said += f"; {_number(none, 'object')} with {why}"
+        said += f"; {counted(none, 'object')} with {why}"
     if counts.made > len(rows):
-        said += f"; {_number(counts.made - len(rows), 'surface')} of a smaller area dropped (--min-area-nm2)"
+        said += f"; {counted(counts.made - len(rows), 'surface')} of a smaller area dropped (--min-area-nm2)"
     return said
-
-
-def _number(count: int, what: str) -> str:
-    """
-    >>> _number(1, "surface"), _number(0, "object")
-    ('1 surface', '0 objects')
-    """
-    return f"{count} {what}{'' if count == 1 else 's'}"

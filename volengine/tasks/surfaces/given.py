@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 from volengine.io.open import OpenVolume
 from volengine.io.picks import ending_of
 from volengine.io.stores import located
-from volengine.io.surfaces import SurfaceSet
+from volengine.io.surfaces import SurfaceSet, open_surfaces
 from volengine.tasks.common.jobs import Verb
 from volengine.tasks.common.layout import join_url, plan_folder
+from volengine.tasks.common.lying import Asked, Grid
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.set_read import SetRead, file_identity
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe, SurfacesProfileRecipe, SurfacesSampleRecipe
@@ -21,8 +22,8 @@ from volengine.tasks.surfaces.writing import check_out
 
 R = TypeVar("R", SurfacesPickRecipe, SurfacesProfileRecipe, SurfacesSampleRecipe)
 
-OUTPUTS = ("picture", "scored", "to", "overwrite")
-"""Fields that say where things are written, and not what they are."""
+OUTPUTS = ("picture", "scored", "to", "overwrite", "mask_grid", "any_origin")
+"""Fields that say where things are written, and not what they are; or of which a plan says what follows from them."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class BesideGiven(Generic[R]):
         The set, and the tomogram, if one is given.
     recipe
         What is done, with the one tomogram that belongs to the set.
+    grid
+        How the tomogram lies on that of the surfaces, if both are known.
     notes
         Sentences for the user.
     how
@@ -47,6 +50,7 @@ class BesideGiven(Generic[R]):
     surfaces: SurfaceSet
     volume: OpenVolume | None
     recipe: R
+    grid: Grid | None
     notes: tuple[str, ...]
     how: str
 
@@ -62,14 +66,12 @@ class BesideGiven(Generic[R]):
             The tomogram is another one.
         """
         if recipe.tomogram is not None:
-            from volengine.io.surfaces import open_surfaces
-
             whose = open_surfaces(path).facts.tomogram
             recipe = replace(recipe, tomogram=one_of(recipe.tomogram, whose, "--tomogram"))
-        surfaces, volume, notes = beside(path, recipe.tomogram, recipe.any_origin)
+        surfaces, volume, grid, notes = beside(path, recipe.tomogram, Asked(recipe.mask_grid, recipe.any_origin))
         if volume is not None and how == "content":
             volume = open_sized(volume.url if recipe.tomogram is None else recipe.tomogram, identity="content")
-        return cls(path, surfaces, volume, recipe, tuple(notes), how)
+        return cls(path, surfaces, volume, recipe, grid, tuple(notes), how)
 
     def described(self) -> dict[str, Any]:
         """All that workers need to know, as JSON values, with what proves that it has not changed."""
@@ -82,11 +84,12 @@ class BesideGiven(Generic[R]):
             values["template"] = template if "#" in template else located(template)
         if model := values.get("model"):
             values["model"] = located(model)
-            files["model"] = file_identity(model, self.how)
+            files[values["model"]] = file_identity(model, self.how)
         return {
             "set": SetRead.of(self.surfaces, self.how).to_json(),
             "recipe": values,
             "volumes": volumes,
+            "grid": None if self.grid is None else self.grid.to_json(),
             "files": files,
             "how": self.how,
         }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from volengine.core.block import Table
 from volengine.core.errors import FormatError
 from volengine.core.surface import Surface
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.engine.plan import Made, Plan
 from volengine.io.morphometrics import write_morphometrics
@@ -185,11 +186,11 @@ def table_row(surface: Surface) -> dict[str, Any]:
 
 def said_of(out: str, rows: Sequence[dict[str, Any]], notes: Sequence[str], files: Sequence[str]) -> list[str]:
     """Lines for the user: how many surfaces, medians of a single one, notes, further files."""
-    said = [f"{out}: {len(rows)} surfaces measured"]
+    said = [f"{out}: {counted(len(rows), 'surface')} measured"]
     said += [line_of_row(row) for row in rows] if len(rows) == 1 else []
     said += notes
     if files:
-        said.append(f"{len(files)} tables for Surface Morphometrics, for example {files[0]}")
+        said.append(f"{counted(len(files), 'table')} for Surface Morphometrics, for example {files[0]}")
     return said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.units import NM_TO_ANGSTROM as NM
+from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces
+from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
-from volengine.tasks.common.origins import origins_note
-from volengine.tasks.common.set_read import SetRead, file_identity, grid_of_picks, identifier
+from volengine.tasks.common.set_read import SetRead, file_identity, identifier
+from volengine.tasks.surfaces.given_picks import own_grid, tables_of
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.sets import one_of, others_of
+from volengine.tasks.surfaces.table_of import TableOf
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +51,8 @@ class Given:
         self.notes, self.identity = list[str](), identity
         self.surfaces = open_surfaces(where)
         name = self.surfaces.facts.tomogram
-        found = {one: one_of(path, name, one) for one in ("tomogram", "labels") if (path := getattr(recipe, one))}
+        given_volumes = {one: path for one in ("tomogram", "labels") if (path := getattr(recipe, one))}
+        found = {one: one_of(path, name, f"--{one}") for one, path in given_volumes.items()}
         given = recipe.others
         self.recipe = recipe = recipe.with_(**found, others=others_of(recipe.others, name, where))
         if given and not recipe.others:
@@ -66,32 +71,41 @@ class Given:
         self.facts = self.surfaces.facts
         if "volume" in recipe.measures and self.facts.shape is None and recipe.measures != _all():
             raise InputError(f"{where}: states no shape of its tomogram, whose faces are asked for; give --tomogram.")
+        self.grids: dict[str, Grid] = {}
         for one, volume in self.volumes.items():
-            self._compare(volume.where, volume.origin, volume.voxel_size, volume.shape)
+            self.grids[one] = self._lies(Lattice(volume.where, volume.origin, volume.voxel_size, volume.shape))
             whose = tomogram_in(volume.name, feature_of(volume))
             self._same("the tomogram is" if one == "tomogram" else "the labels those of", whose)
+        self.moved: dict[str, Vector3] = {}
         self.others = {_label(path): self._other(path) for path in recipe.others}
         if len(self.others) < len(recipe.others):
             raise InputError(f"{', '.join(recipe.others)}: two sets have the same name; rename one.")
         self.picks = self._picks()
 
-    def _compare(self, name: str, origin: Any, size: Any, shape: Any) -> None:
-        facts = self.facts
+    def _lies(self, other: Lattice) -> Grid:
+        """How something lies on the tomogram of the surfaces; notes say if this is not known.
+
+        Raises
+        ------
+        InputError
+            It has another origin or extent.
+        """
+        facts, (name, origin, size, shape) = self.facts, other
         if facts.voxel_size is None and any(origin):
             raise InputError(f"{name}: states an origin, and {self.surfaces.path} none; give --tomogram.")
-        if facts.voxel_size is None or size is None:
-            return
-        mine = (str(self.surfaces.path), facts.origin, facts.voxel_size)
-        if said := origins_note(mine, (name, origin, size), accept=self.recipe.any_origin):
-            self.notes.append(said)
-        if facts.shape is None or shape is None:
-            return
-        ours, theirs = np.multiply(facts.shape, facts.voxel_size), np.multiply(shape, size)
-        if (np.abs(ours - theirs) > 2 * np.maximum(facts.voxel_size, size)).any():
-            raise InputError(
-                f"{self.surfaces.path}: is of a tomogram that measures {_nm(ours)} nm (z, y, x), and {name} measures "
-                f"{_nm(theirs)} nm; give what belongs to the same tomogram."
-            )
+        if facts.voxel_size is None:
+            return Grid(size, (0.0, 0.0, 0.0))
+        mine = Lattice(str(self.surfaces.path), facts.origin, facts.voxel_size, facts.shape)
+        lies = lies_on(mine, other, Asked(self.recipe.mask_grid, self.recipe.any_origin))
+        self.notes += lies.notes
+        if facts.shape is not None and shape is not None:
+            ours, theirs = np.multiply(facts.shape, facts.voxel_size), np.multiply(shape, size)
+            if (np.abs(ours - theirs) > 2 * np.maximum(facts.voxel_size, size)).any():
+                raise InputError(
+                    f"{self.surfaces.path}: is of a tomogram that measures {_nm(ours)} nm (z, y, x), and {name} "
+                    f"measures {_nm(theirs)} nm; give what belongs to the same tomogram."
+                )
+        return lies.grid
 
     def _same(self, what: str, tomogram: str) -> None:
         """Say it if something is of a tomogram with another name; names alone prove nothing."""
@@ -101,47 +115,52 @@ class Given:
 
     def _other(self, path: str) -> SurfaceSet:
         other = open_surfaces(path)
-        self._compare(path, other.facts.origin, other.facts.voxel_size, other.facts.shape)
+        facts = other.facts
+        if facts.voxel_size is not None:
+            lattice = Lattice(path, facts.origin, facts.voxel_size, facts.shape)
+            self.moved[_label(path)] = self._lies(lattice).offset
+        elif self.facts.voxel_size is None and any(facts.origin):
+            raise InputError(f"{path}: states an origin, and {self.surfaces.path} none; give --tomogram.")
         self._same(f"those of {path} are of", other.facts.tomogram)
         return other
 
-    def _picks(self) -> str | None:
-        from volengine.io.picks import read_all
-
-        if self.recipe.picks is None:
-            return None
-        facts = self.facts
-        tables = read_all(self.recipe.picks, **grid_of_picks(facts))
-        if len(tables) > 1 and facts.tomogram not in tables:
-            raise InputError(
-                f"{self.recipe.picks}: has picks of the tomograms {', '.join(map(repr, tables))}, and the surfaces are "
-                f"those of {facts.tomogram!r}; give a table with picks of it."
-            )
-        name = facts.tomogram if facts.tomogram in tables else next(iter(tables))
-        picks = tables[name]
-        self._same("the picks those of", name)
-        self._compare(self.recipe.picks, picks.origin, picks.voxel_size, picks.shape)
-        return name
+    def _picks(self) -> list[TableOf]:
+        """The tables of picks of the tomogram, each with the place of its grid."""
+        if not self.recipe.picks:
+            return []
+        found = []
+        for table in tables_of(self.recipe.picks, self.facts.tomogram, self.facts):
+            own = own_grid(table, self.facts)
+            picks = table.read(self.facts) if own is None else own
+            self._same("the picks those of", table.name)
+            lattice = Lattice(table.path, picks.origin, picks.voxel_size, picks.shape)
+            found.append(replace(table, own=own is not None, offset=self._lies(lattice).offset))
+        return found
 
     def sources(self) -> dict[str, str]:
         """What was read beside the surfaces, for the history."""
-        named = {name: getattr(self.recipe, name) for name in ("tomogram", "labels", "picks", "morphometrics")}
-        return {name: Path(path).name for name, path in named.items() if path} | {
-            f"others {label}": surfaces.path.name for label, surfaces in self.others.items()
-        }
+        named = {name: getattr(self.recipe, name) for name in ("tomogram", "labels", "morphometrics")}
+        told = {name: Path(path).name for name, path in named.items() if path}
+        if self.picks:
+            told["picks"] = ", ".join(Path(table.path).name for table in self.picks)
+        return told | {f"others {label}": surfaces.path.name for label, surfaces in self.others.items()}
 
     def described(self) -> dict[str, Any]:
         """All that workers need to know, as JSON values, with what proves that it has not changed."""
-        recipe = self.recipe.with_(overwrite=False, csv=None)
-        files = {one: located(path) for one in ("picks", "morphometrics") if (path := getattr(recipe, one))}
-        recipe = recipe.with_(**files)
+        recipe = self.recipe.with_(overwrite=False, csv=None, picks=(), mask_grid="auto", any_origin=False)
+        files = [located(table.path) for table in self.picks]
+        if recipe.morphometrics is not None:
+            files.append(located(recipe.morphometrics))
+            recipe = recipe.with_(morphometrics=files[-1])
         return {
             "set": SetRead.of(self.surfaces, self.identity).to_json(),
             "recipe": recipe.to_json(),
             "volumes": {name: volume.to_json() for name, volume in self.volumes.items()},
+            "grids": {name: grid.to_json() for name, grid in self.grids.items()},
             "others": {name: SetRead.of(one, self.identity).to_json() for name, one in self.others.items()},
-            "picks": self.picks,
-            "files": {one: file_identity(path, self.identity) for one, path in files.items()},
+            "moved": {name: list(offset) for name, offset in self.moved.items()},
+            "picks": [table.to_json() for table in self.picks],
+            "files": {path: file_identity(path, self.identity) for path in files},
             "how": self.identity,
         }
 

@@ -30,7 +30,7 @@ class SurfacesMeasureRecipe(Recipe):
         Further sets of surfaces of the same tomogram: the distance to the nearest surface of each set, and the angle
         between the two.
     picks
-        A table of picks: the distance from each vertex to the nearest one.
+        Tables of picks: the distance from each vertex to the nearest pick of its tomogram.
     labels
         A label volume: the number at each vertex.
     tomogram
@@ -55,6 +55,10 @@ class SurfacesMeasureRecipe(Recipe):
         A vertex that is farther from the nearest triangle of the table than this gets no values, nm.
     csv
         A folder for tables as Surface Morphometrics writes them, one for each surface.
+    mask_grid
+        How what has other voxels lies on the tomogram of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and what is beside them to begin at the same first voxel although they state different origins.
     overwrite
@@ -65,7 +69,7 @@ class SurfacesMeasureRecipe(Recipe):
     radius_nm: float = 10.0
     max_thickness_nm: float = 30.0
     others: tuple[str, ...] = ()
-    picks: str | None = None
+    picks: tuple[str, ...] = ()
     labels: str | None = None
     tomogram: str | None = None
     reach_nm: float = 10.0
@@ -78,6 +82,7 @@ class SurfacesMeasureRecipe(Recipe):
     morphometrics_unit: Literal["nm", "angstrom"] = "nm"
     max_transfer_nm: float = 5.0
     csv: str | None = None
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     any_origin: bool = False
     overwrite: bool = False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -19,11 +20,12 @@ from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
 from volengine.io.morphometrics import Morphometrics, read_morphometrics
 from volengine.tasks.common.division import Piece, near_rows
-from volengine.tasks.common.set_read import SetRead, drawn, grid_of_picks, identifier
+from volengine.tasks.common.set_read import SetRead, drawn, identifier
 from volengine.tasks.surfaces.measure_density import leaflets, rows_read
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_shape import Shape
 from volengine.tasks.surfaces.sampler import Sampler
+from volengine.tasks.surfaces.table_of import TableOf
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,23 +59,39 @@ class Measuring:
         self.read = drawn(self.surfaces)
         self.volumes = {name: Volume.from_json(one) for name, one in given["volumes"].items()}
         self.others = {name: SetRead.from_json(one).open() for name, one in given["others"].items()}
-        self._of_picks = given["picks"]
+        self.moved = {name: np.asarray(offset, np.float64) for name, offset in given["moved"].items()}
+        self._tables = [TableOf.from_json(one) for one in given["picks"]]
+        self._grids = given["grids"]
         self._read: dict[str, Callable[[int], Surface]] = {"": lru_cache(SURFACES_KEPT)(self.surfaces.read)}
-        self._read |= {name: lru_cache(SURFACES_KEPT)(one.read) for name, one in self.others.items()}
+        self._read |= {name: lru_cache(SURFACES_KEPT)(self._other(name)) for name in self.others}
+
+    def _other(self, name: str) -> Callable[[int], Surface]:
+        """What reads the surfaces of another set, in the places of the set that is measured."""
+        read, by = self.others[name].read, self.moved.get(name, np.zeros(3))
+
+        def moved(number: int) -> Surface:
+            surface = read(number)
+            return replace(surface, vertices=surface.vertices + by)
+
+        return moved if by.any() else read
+
+    def _boxes(self, name: str, boxes: Boxes) -> dict[int, Floats]:
+        """Boxes around the surfaces of another set, in the places of the set that is measured."""
+        return {number: box + self.moved.get(name, 0.0) for number, box in boxes.get(name, {}).items()}
 
     @cached_property
     def readers(self) -> dict[str, Sampler]:
         """What reads the volumes."""
-        return {name: Sampler(volume, "cubic", CACHE_BYTES) for name, volume in self.volumes.items()}
+        return {
+            name: Sampler.of(volume, "cubic", CACHE_BYTES, self._grids[name]) for name, volume in self.volumes.items()
+        }
 
     @cached_property
     def picks(self) -> Floats | None:
-        """Places of the picks, angstrom."""
-        from volengine.io.picks import read_all
-
-        if self.recipe.picks is None:
+        """Places of the picks of all tables, angstrom."""
+        if not self._tables:
             return None
-        return read_all(self.recipe.picks, **grid_of_picks(self.facts))[self._of_picks].place
+        return np.concatenate([table.places(self.facts) for table in self._tables])
 
     @cached_property
     def morphometrics(self) -> Morphometrics | None:
@@ -126,7 +144,7 @@ class Measuring:
             }
         for label in self.others:
             read = self._read[label]
-            nearest = nearest_surface(at, boxes.get(label, {}), read)
+            nearest = nearest_surface(at, self._boxes(label, boxes), read)
             found |= {f"to_{label}_nm": nearest.distance / NM, f"to_{label}": nearest.number.astype(np.int32)}
             found[f"to_{label}_angle_deg"] = angles(shape.normals, nearest.number, nearest.face, read)
         if self.picks is not None:

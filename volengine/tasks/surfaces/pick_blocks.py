@@ -56,7 +56,9 @@ class _Picking:
         self.surfaces = self.set.open()
         volume = given["volumes"].get("tomogram")
         self.volume = None if volume is None else Volume.from_json(volume)
-        self.sample = None if self.volume is None else Sampler(self.volume, "linear", CACHE_BYTES)
+        self.sample = None
+        if self.volume is not None:
+            self.sample = Sampler.of(self.volume, "linear", CACHE_BYTES, given["grid"])
         self._prepared: dict[int, Surface] = {}
         self._spread: tuple[float, float] | None = None
 

@@ -12,6 +12,7 @@ from volengine.engine.plan import Plan
 from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Verb, run_one
 from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.common.lying import Grid
 from volengine.tasks.common.set_read import facts_of
 from volengine.tasks.surfaces.found import FOUND, found_in
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe, SurfacesSampleRecipe
@@ -51,7 +52,8 @@ def _read_again(verb: Verb[Any, Any, Any, Any], plan: Plan, out: str, options: R
     with np.load(folder.path / FOUND, allow_pickle=False) as table:
         parts = found_in([dict(table)])
     z, y, x = written["size"]
+    grid = Grid.from_json(lies) if (lies := written["given"]["grid"]) else None
     feature = told.get("feature", written["facts"]["feature"])
-    picks, counts, _ = write_found(None, parts, (z, y, x), facts_of(written["facts"]), feature, None)
+    picks, counts, _ = write_found(None, parts, (z, y, x), facts_of(written["facts"]), feature, None, grid)
     empty = [f"No picks: {told['empty']}"] if told["empty"] else []
     return Picked(file, picks, counts, (*told["notes"], *empty))

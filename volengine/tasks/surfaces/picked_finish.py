@@ -11,10 +11,12 @@ import numpy as np
 
 from volengine.core.atomic import replacing
 from volengine.core.surface import Surface
+from volengine.core.text import counted
 from volengine.engine.plan import Made, Plan
 from volengine.io.surfaces import FACTS, SurfaceFacts, write_surfaces
 from volengine.tasks.common.division import NOTES, units_of
 from volengine.tasks.common.ended import check_given, note
+from volengine.tasks.common.lying import Grid
 from volengine.tasks.common.set_read import SetRead, facts_of
 from volengine.tasks.surfaces.found import FOUND, Found, found_in, table_of
 from volengine.tasks.surfaces.measure_finish import pieces_of
@@ -169,13 +171,14 @@ def write_table(
     out, size, facts, feature, to = placed
     about: SurfaceFacts = replace(facts_of(facts), history=[])
     z, y, x = size
-    picks, counts, more = write_found(out, parts, (z, y, x), about, feature, to)
+    grid = Grid.from_json(given["grid"]) if given["grid"] else None
+    picks, counts, more = write_found(out, parts, (z, y, x), about, feature, to, grid)
     told = [*notes, *more]
     empty = "" if len(picks) else _empty(given, parts, why)
     with replacing(Path(folder) / FOUND) as file:
         np.savez_compressed(file, allow_pickle=False, **table_of(parts))
     note(folder, told, empty=empty, feature=feature)
-    said = [f"{out}: {len(picks)} picks on {len(counts)} surfaces", *told]
+    said = [f"{out}: {counted(len(picks), 'pick')} on {counted(len(counts), 'surface')}", *told]
     more_files = [] if scored is None else [str(Path(scored) / FACTS)]
     return Made((out, *more_files), tuple(said if not empty else [*said, f"no picks: {empty}"]))
 
@@ -186,5 +189,6 @@ def _empty(given: dict[str, Any], parts: Sequence[Found], why: str) -> str:
         return f"{where} has no surfaces."
     found = int(np.sum([len(one.place) for one in parts]))
     if found:
-        return f"all {found} points on the surfaces of {where} lie outside of the tomogram."
-    return f"nothing was found on the {len(parts)} surfaces of {where}: {why}."
+        every = "the only point" if found == 1 else f"all {found} points"
+        return f"{every} on the surfaces of {where} {'lies' if found == 1 else 'lie'} outside of the tomogram."
+    return f"nothing was found on {counted(len(parts), 'surface')} of {where}: {why}."

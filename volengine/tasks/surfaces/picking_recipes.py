@@ -8,8 +8,10 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.core.text import counted
 
 Contrast = Literal["dark", "bright"]
+MaskGrid = Literal["auto", "faces", "centres"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class SurfacesSampleRecipe(Recipe):
         Seed of the random numbers; each surface has its own, by its number.
     to
         Format to write, for example relion5; default: by the ending of the output.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
@@ -52,6 +58,7 @@ class SurfacesSampleRecipe(Recipe):
     feature: str | None = None
     seed: int = 0
     to: str | None = None
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 
@@ -88,6 +95,10 @@ class SurfacesProfileRecipe(Recipe):
         How a surface is unrolled. sphere: closed ones by the direction from their middle, in an equal-area projection
         (of a sphere); polar: by geodesic distance and direction from a point in the middle; auto: sphere where it
         fits, else the one that distorts areas less.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
@@ -103,6 +114,7 @@ class SurfacesProfileRecipe(Recipe):
     pixel_nm: float = 1.0
     shown_nm: tuple[float, ...] = ()
     unroll: Literal["auto", "sphere", "conformal", "polar"] = "auto"
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 
@@ -173,6 +185,10 @@ class SurfacesPickRecipe(Recipe):
         Write the surfaces with their scores as a column to this set, too.
     to
         Format to write, for example relion5; default: by the ending of the output.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
@@ -200,6 +216,7 @@ class SurfacesPickRecipe(Recipe):
     feature: str | None = None
     scored: str | None = None
     to: str | None = None
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 
@@ -250,6 +267,10 @@ class SurfacesTrainRecipe(Recipe):
         Of Adam, at its highest.
     seed
         Seed of weights, order and augmentation.
+    mask_grid
+        How a tomogram with other voxels lies on that of the surfaces. faces: both begin at the same face, as after
+        binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their
+        origins say, else faces.
     any_origin
         Take surfaces and tomograms to begin at the same first voxels although they state different origins.
     overwrite
@@ -268,6 +289,7 @@ class SurfacesTrainRecipe(Recipe):
     epochs: int = 12
     learning_rate: float = 3e-3
     seed: int = 0
+    mask_grid: MaskGrid = "auto"
     any_origin: bool = False
     overwrite: bool = False
 
@@ -275,8 +297,8 @@ class SurfacesTrainRecipe(Recipe):
         """Refuse lists of different lengths, and sizes that make no sense."""
         if not self.tomograms or len(self.tomograms) != len(self.picks):
             raise InputError(
-                f"Each set of surfaces needs its tomogram and its picks; there are {len(self.tomograms)} tomograms and "
-                f"{len(self.picks)} files of picks."
+                "Each set of surfaces needs its tomogram and its picks; given are "
+                f"{counted(len(self.tomograms), 'tomogram')} and {counted(len(self.picks), 'file')} of picks."
             )
         _positive(
             radius_nm=self.radius_nm,

@@ -36,6 +36,9 @@ from volengine.tasks.surfaces.writing import refuse_source
 
 Given = BesideGiven[SurfacesProfileRecipe]
 
+PICTURES = ("pixel_nm", "shown_nm", "unroll")
+"""Fields of recipes that are about pictures alone."""
+
 _BLOCKS = "volengine.tasks.surfaces.profile_blocks"
 _WRITE = "volengine.tasks.surfaces.profile_finish:write_profiles"
 
@@ -122,7 +125,7 @@ def plan_profile(
                 "surfaces-profile",
                 kernel,
                 line_of(len(division.units_of(mine.counts, division.ROWS))),
-                params={"given": given, "rows": division.ROWS},
+                params={"given": _without_pictures(given), "rows": division.ROWS},
                 emits=True,
                 kernel_bytes=kernel_bytes(kernel, vertices=mine.most, rows=division.ROWS, values=values),
             )
@@ -155,6 +158,12 @@ def plan_profile(
     }
     call = Call(_WRITE, params, writes=(located(out),))
     return Plan(name_of_set(source.path), tuple(stages), recipe={"surfaces profile": given["recipe"]}, finish=(call,))
+
+
+def _without_pictures(given: dict[str, Any]) -> dict[str, Any]:
+    """What profiles are made from: other pictures do not make them anew."""
+    standard = SurfacesProfileRecipe(tomogram="").to_json()
+    return given | {"recipe": given["recipe"] | {name: standard[name] for name in PICTURES}}
 
 
 PROFILE = Verb("surfaces profile", request, plan_profile, endings=(ENDING,), run_name="surfaces-profile.run")

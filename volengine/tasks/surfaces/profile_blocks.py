@@ -39,7 +39,7 @@ class _Reading:
         self.set = SetRead.from_json(given["set"])
         self.read = drawn(self.set.open())
         self.volume = Volume.from_json(given["volumes"]["tomogram"])
-        self.sample = Sampler(self.volume, self.recipe.order, CACHE_BYTES)
+        self.sample = Sampler.of(self.volume, self.recipe.order, CACHE_BYTES, given["grid"])
         self.distance_nm = steps(self.recipe.from_nm, self.recipe.to_nm, self.recipe.step_nm)
 
     def profiles(self, piece: Piece) -> dict[str, NDArray[Any]]:

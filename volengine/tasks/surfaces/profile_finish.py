@@ -113,7 +113,7 @@ def _copied(numbers: list[int], units: int, made: Path, pictures: Path) -> list[
     if not all((made / name).is_file() for name in names):
         folder, stage = PlanFolder(made.parents[1]), "surfaces-pictures"
         keys = tuple(folder.table_key(number) for number in range(units))
-        message = f"{made}: pictures are not there; run the same command again."
+        message = f"The set of pictures in {made} is not kept after a run, and nothing else is missing."
         raise DamagedError(message, str(folder.path), folder.tables_of(stage), keys)
     pictures.mkdir(parents=True, exist_ok=True)
     for name in names:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from volengine.core.errors import InputError
 from volengine.core.volume import size_text
+from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
-from volengine.tasks.common.named import open_sized
-from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
+from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 from volengine.tasks.surfaces.sampler import Sampler as Sampler
 
 EXTENT = 0.02
@@ -26,14 +29,24 @@ def open_set(path: str, tomogram: OpenVolume | None) -> SurfaceSet:
     return opened
 
 
-def beside(
-    path: str, tomogram: str | None, any_origin: bool = False
-) -> tuple[SurfaceSet, OpenVolume | None, list[str]]:
-    """Open a set of surfaces, and the tomogram that it is of; ``any_origin``: although their origins differ.
+class Beside(NamedTuple):
+    """A set of surfaces, the tomogram that it is of (if one is given), how this lies on it, and notes for the user."""
 
-    Returns
-    -------
-    The set, the tomogram (``None`` if none is given), notes for the user.
+    surfaces: SurfaceSet
+    volume: OpenVolume | None
+    grid: Grid | None
+    notes: list[str]
+
+
+def beside(path: str, tomogram: str | None, asked: Asked) -> Beside:
+    """Open a set of surfaces, and the tomogram that it is of.
+
+    Parameters
+    ----------
+    path, tomogram
+        The set, and the tomogram, if one is given.
+    asked
+        What the user says of their grids.
 
     Raises
     ------
@@ -42,13 +55,12 @@ def beside(
     """
     volume = None if tomogram is None else open_sized(tomogram)
     opened = open_set(path, volume)
-    notes: list[str] = []
     facts = opened.facts
     if volume is None or facts.voxel_size is None:
-        return opened, volume, notes
-    ours, theirs = (path, facts.origin, facts.voxel_size), (volume.name, volume.origin, volume.voxel_size)
-    said = origins_note(ours, theirs, accept=any_origin)
-    notes += [said] * bool(said)
+        return Beside(opened, volume, None, [])
+    mine = Lattice(path, facts.origin, facts.voxel_size, facts.shape)
+    lies = lies_on(mine, Lattice(volume.where, volume.origin, volume.voxel_size, volume.shape), asked)
+    notes = lies.notes
     if facts.shape is not None:
         extent, other = np.multiply(facts.shape, facts.voxel_size), np.multiply(volume.shape, volume.voxel_size)
         allowed = 2 * np.maximum(facts.voxel_size, volume.voxel_size) + EXTENT * extent
@@ -58,6 +70,7 @@ def beside(
                 f"({facts.tomogram}), and {volume.where} has {volume.shape} of {size_text(volume.voxel_size)} A, "
                 "another extent. Give the tomogram that the surfaces were made of, or one of the same extent."
             )
-    if facts.tomogram and volume.name and facts.tomogram != volume.name:
-        notes.append(f"The surfaces are those of {facts.tomogram!r}, and the tomogram is {volume.name!r}.")
-    return opened, volume, notes
+    whose = tomogram_in(volume.name, feature_of(volume))
+    if facts.tomogram and whose and same_tomogram(facts.tomogram, [whose]) is None:
+        notes.append(f"The surfaces are those of {facts.tomogram!r}, and the tomogram is {whose!r}.")
+    return Beside(opened, volume, lies.grid, notes)

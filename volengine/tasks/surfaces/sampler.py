@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source
 from volengine.ops.surfaces.profile_sampling import REACH, Order, along_normals, inside, interpolate
+from volengine.tasks.common.lying import Grid
 
 Floats = NDArray[np.float64]
 
@@ -36,17 +37,25 @@ class Sampler:
         ``linear`` or ``cubic`` (:mod:`volengine.ops.surfaces.profile_sampling`).
     kept
         Bytes of chunks that are kept.
+    grid
+        How its voxels lie on those of the places; default: the first voxel's centre is the place 0.
     """
 
-    def __init__(self, volume: Volume, order: Order, kept: int = CACHE_BYTES):
+    def __init__(self, volume: Volume, order: Order, kept: int = CACHE_BYTES, grid: Grid | None = None):
         self.volume, self.order = volume, order
         self._source: Source = ChunkCache(kept).over(open_source(volume), volume)
-        self._size = np.asarray(volume.voxel_size)
+        self._size = np.asarray(volume.voxel_size if grid is None else grid.voxel_size)
+        self._first = np.zeros(3) if grid is None else np.asarray(grid.offset)
         self._scale = 1 / 255 if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu" else 1.0
+
+    @classmethod
+    def of(cls, volume: Volume, order: Order, kept: int, grid: Sequence[Sequence[float]] | None) -> Sampler:
+        """Make one with a grid of JSON values (:meth:`~volengine.tasks.common.lying.Grid.to_json`), if there is one."""
+        return cls(volume, order, kept, None if grid is None else Grid.from_json(grid))
 
     def __call__(self, place: Floats) -> Floats:
         """Values at places (..., 3), angstrom, z, y, x; NaN outside of the volume."""
-        at = place.reshape(-1, 3) / self._size
+        at = self._index(place.reshape(-1, 3))
         found = np.full(len(at), np.nan)
         rows = np.flatnonzero(inside(at, self.volume.shape))
         for part in _cells(at[rows]):
@@ -56,7 +65,7 @@ class Sampler:
     def along(self, place: Floats, normal: Floats, distance: Floats, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Profiles: values (n, d) at distances along normals (n, 3), angstrom, cell by cell, so that little is held."""
         found = np.empty((len(place), len(distance)), dtype)
-        for rows in _cells(place / self._size):
+        for rows in _cells(self._index(place)):
             for first in range(0, len(rows), ROWS):
                 part = rows[first : first + ROWS]
                 found[part] = self(along_normals(place[part], normal[part], distance))
@@ -64,7 +73,7 @@ class Sampler:
 
     def of_voxels(self, place: Floats) -> NDArray[Any]:
         """Values of the voxels in which places (n, 3) lie, as they are stored: labels; 0 outside of the volume."""
-        index = np.floor(place / self._size + 0.5).astype(np.int64)
+        index = np.floor(self._index(place) + 0.5).astype(np.int64)
         there = np.flatnonzero(((index >= 0) & (index < self.volume.shape)).all(axis=1))
         found = np.zeros(len(place), self._source.dtype)
         for part in _cells(index[there].astype(np.float64)):
@@ -72,6 +81,10 @@ class Sampler:
             start, stop = index[rows].min(axis=0), index[rows].max(axis=0) + 1
             voxels = self._source.read(Box(index3(start.tolist()), index3(stop.tolist())))
             found[rows] = voxels[tuple((index[rows] - start).T)]
+        return found
+
+    def _index(self, place: Floats) -> Floats:
+        found: Floats = (place - self._first) / self._size
         return found
 
     def _box(self, at: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from volengine.io.names import same_tomogram
 from volengine.io.surfaces import ENDING, FACTS, open_surfaces
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+
+SHOWN = 8
+"""Names that a message lists."""
 
 
 def set_paths(given: Iterable[str]) -> list[str]:
@@ -25,15 +28,13 @@ def set_paths(given: Iterable[str]) -> list[str]:
     """
     found: list[str] = []
     for item in given:
-        if has_magic(item) and not Path(item).exists():
+        if is_pattern(item):
             matches = sorted(glob(item))  # noqa: PTH207
             if not matches:
                 raise MissingError(f"{item}: nothing matches.")
             found += matches
             continue
-        path = Path(item)
-        inner = sorted(path.glob(f"*{ENDING}")) if path.is_dir() and not (path / FACTS).is_file() else []
-        found += [str(one) for one in inner] or [item]
+        found += sets_in(item) or [item]
     return list(dict.fromkeys(found))
 
 
@@ -43,35 +44,58 @@ def name_of_set(path: str) -> str:
     return place.stem if place.suffix.lower() in (ENDING, *ENDINGS, *SUFFIXES) else place.name
 
 
+def names_many(given: str) -> bool:
+    """Whether a path is a folder, a glob or a list of volumes, of which one is chosen by the name of its tomogram."""
+    folder = Path(given).is_dir() and not given.rstrip("/").lower().endswith(".zarr")
+    return folder or given.lower().endswith(".txt") or is_pattern(given)
+
+
 def one_of(given: str, tomogram: str, option: str) -> str:
-    """The volume that an option names for one tomogram: the only one, or of several that of its name.
+    """The volume that an option names for one tomogram: the file itself, or of a folder, glob or list that of its name.
+
+    Parameters
+    ----------
+    given
+        What the option says.
+    tomogram
+        Name of the tomogram of the surfaces; empty if it is not known: then a folder with one volume means it.
+    option
+        How messages name the option.
 
     Raises
     ------
     InputError
-        None of several has the tomogram's name.
+        A folder, glob or list has no volume of the tomogram, be it only one of another name, or several.
     """
-    many = Path(given).is_dir() and not given.rstrip("/").lower().endswith(".zarr")
-    if not (many or given.lower().endswith(".txt") or (has_magic(given) and not Path(given).exists())):
+    if not names_many(given):
         return given
     paths = expand([given])
-    if len(paths) == 1:
+    if len(paths) == 1 and not tomogram:
         return paths[0]
-    named: dict[str, str] = {}
+    named: dict[str, list[tuple[str, str]]] = {}
     for path in paths:
         volume = open_sized(path, 1.0, "metadata")
-        named.setdefault(tomogram_in(volume.name, feature_of(volume)), path)
+        feature = feature_of(volume)
+        named.setdefault(tomogram_in(volume.name, feature), []).append((path, feature))
     fit = same_tomogram(tomogram, named)
     if fit is None:
         raise InputError(
-            f"{given} has no volume of tomogram {tomogram!r}, for {option}; it has those of "
-            f"{', '.join(list(named)[:8])}."
+            f"{given} has no volume of tomogram {tomogram!r}, for {option}; it has {_those_of(named)}. Add it, or give "
+            f"{option} the path of the file itself, if it is of this tomogram under another name."
         )
-    return named[fit]
+    found = named[fit]
+    if option == "--tomogram":  # predictions and labels may lie beside it
+        found = [one for one in found if not one[1]] or found
+    if len(found) > 1:
+        raise InputError(
+            f"{given} has {len(found)} volumes of tomogram {tomogram!r}, for {option}: "
+            f"{', '.join(path for path, _ in found[:SHOWN])}. Give one of them, or a pattern that names one of each."
+        )
+    return found[0][0]
 
 
 def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str, ...]:
-    """Further sets: each that is named, and of a folder or glob of several those of the same tomogram.
+    """Further sets: each that is named, and of a folder or glob those of the same tomogram.
 
     ``own`` is the set that is measured, which is never among them: it lies at the distance 0 of itself.
 
@@ -80,16 +104,39 @@ def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str
     MissingError
         There is no such set.
     InputError
-        None of several is of the tomogram.
+        None of a folder or glob is of the tomogram.
     """
     found: list[str] = []
     for item in given:
         paths = set_paths([item])
-        if len(paths) == 1:
+        if not (is_pattern(item) or sets_in(item)) or (len(paths) == 1 and not tomogram):
             found += paths
             continue
-        mine = [path for path in paths if same_tomogram(tomogram, [open_surfaces(path).facts.tomogram])]
+        whose = {path: open_surfaces(path).facts.tomogram for path in paths}
+        mine = [path for path in paths if same_tomogram(tomogram, [whose[path]])]
         if not mine:
-            raise InputError(f"{item}: none of its {len(paths)} sets of surfaces is of tomogram {tomogram!r}.")
+            raise InputError(
+                f"{item} has no set of surfaces of tomogram {tomogram!r}, for --others; it has "
+                f"{_those_of(dict.fromkeys(whose.values()))}. Add it, or give --others the path of the set itself, if "
+                "it is of this tomogram under another name."
+            )
         found += mine
     return tuple(path for path in found if Path(path).resolve() != Path(own).resolve())
+
+
+def is_pattern(given: str) -> bool:
+    """Whether a path is a glob, and not the name of something."""
+    return has_magic(given) and not Path(given).exists()
+
+
+def sets_in(given: str) -> list[str]:
+    """The sets in a folder that is none itself."""
+    path = Path(given)
+    return (
+        [str(one) for one in sorted(path.glob(f"*{ENDING}"))] if path.is_dir() and not (path / FACTS).is_file() else []
+    )
+
+
+def _those_of(names: Mapping[str, object]) -> str:
+    some = ", ".join(list(names)[:SHOWN])
+    return f"{'that' if len(names) == 1 else 'those'} of {some}{' ...' if len(names) > SHOWN else ''}"

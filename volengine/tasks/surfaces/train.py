@@ -19,6 +19,7 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.nets.surface_fit import fit_rings
 from volengine.nets.surface_model import SurfaceModelFacts, probabilities, save_surface_model
@@ -28,6 +29,7 @@ from volengine.ops.surfaces.patches import Cylinder, places_around
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.ops.surfaces.subdivision import subdivided
+from volengine.tasks.common.lying import Asked
 from volengine.tasks.surfaces.averaging import Average, Oriented, class_average, rotations
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
 from volengine.tasks.surfaces.predict import normalised, statistics
@@ -130,7 +132,10 @@ def train_on_surfaces(
     recipe = SurfacesTrainRecipe.of(recipe)
     paths, file = [path_text(one) for one in sources], path_text(out)
     if len(paths) != len(recipe.tomograms):
-        raise InputError(f"There are {len(paths)} sets of surfaces and {len(recipe.tomograms)} tomograms.")
+        raise InputError(
+            f"{counted(len(paths), 'set')} of surfaces and {counted(len(recipe.tomograms), 'tomogram')} are given; "
+            "each set needs its own."
+        )
     if not file.endswith(".safetensors"):
         raise InputError(f"{file}: models are .safetensors files; give such a name.")
     if Path(file).exists() and not recipe.overwrite:
@@ -142,7 +147,8 @@ def train_on_surfaces(
     shown = [one for k, one in enumerate(known) if k % KEPT != KEPT - 1]
     values, targets = _examples(shown, grid, recipe)
     say = say or (lambda line: None)
-    say(f"{len(values)} patches of {len(shown)} surfaces; {len(kept)} more are kept for the threshold")
+    patches_of = f"{counted(len(values), 'patch/patches')} of {counted(len(shown), 'surface')}"
+    say(f"{patches_of}; {len(kept)} more for the threshold")
     network = fit_rings(
         values,
         targets,
@@ -155,7 +161,9 @@ def train_on_surfaces(
     )
     threshold, text = _threshold(network, kept or shown, grid, recipe)
     if not kept:
-        notes.append(f"There are {len(known)} surfaces, too few to keep one; the threshold is that of the training.")
+        notes.append(
+            f"{counted(len(known), 'surface', 'is', 'are')} too few to keep one; the threshold is that of the training."
+        )
     height = float(np.median(np.concatenate([one.heights for one in known])))
     average = class_average(
         [one.oriented for one in shown], [one.oriented for one in kept], grid, recipe.near_nm * NM / 2
@@ -209,17 +217,21 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
     names: list[str] = []
     notes: list[str] = []
     for path, tomogram, table in zip(paths, recipe.tomograms, recipe.picks, strict=True):
-        opened, volume, more = beside(path, tomogram, recipe.any_origin)
+        opened, volume, grid_of_volume, more = beside(path, tomogram, Asked(recipe.mask_grid, recipe.any_origin))
         assert volume is not None
         notes += more
         picks = read_picks(table, voxel_size=volume.voxel_size, shape=volume.shape, volume_origin=volume.origin)
+        if grid_of_volume is not None and any(grid_of_volume.offset):
+            picks = picks.with_(position_vox=(picks.place + np.asarray(grid_of_volume.offset)) / picks.voxel_size)
         names += [picks.feature] * bool(picks.feature)
         surfaces = [replace(one, normals=normals_of(one)) for one in opened]
-        sample = Sampler(volume, "linear")
+        sample = Sampler(volume, "linear", grid=grid_of_volume)
         mean, deviation = statistics(surfaces, grid, sample)
         feet, heights, mine, far = _feet(surfaces, picks, recipe.reach_nm * NM)
         if far:
-            notes.append(f"{table}: {far} of {len(picks)} particles are farther than reach_nm from every surface.")
+            notes.append(
+                f"{table}: farther than reach_nm from every surface: {far} of {counted(len(picks), 'particle')}."
+            )
         known = picks.extra.get(KNOWN)
         matrix = rotations(picks.euler, None if known is None else known.astype(bool), len(picks))
         for k, (one, rows) in enumerate(zip(surfaces, mine, strict=True)):

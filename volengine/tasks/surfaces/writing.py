@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError
 from volengine.core.orientation import normal_to_euler
 from volengine.core.picks import Picks
+from volengine.core.text import counted
 from volengine.core.volume import Vector3, Volume
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, may_replace
+from volengine.tasks.common.lying import Grid
 from volengine.tasks.surfaces.found import Found
 
 Floats = NDArray[np.float64]
@@ -101,9 +103,17 @@ def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vec
 
 
 def write_found(
-    out: str | None, parts: Sequence[Found], size: Vector3, facts: SurfaceFacts, feature: str, to: str | None
+    out: str | None,
+    parts: Sequence[Found],
+    size: Vector3,
+    facts: SurfaceFacts,
+    feature: str,
+    to: str | None,
+    grid: Grid | None = None,
 ) -> tuple[Picks, dict[int, int], list[str]]:
     """Write what was found on all surfaces as one table of picks; without a file, only make it.
+
+    ``size`` is that of the voxels of the picks' tomogram; ``grid``, if given, how these lie on those of the surfaces.
 
     Returns
     -------
@@ -115,12 +125,14 @@ def write_found(
     normal = np.concatenate([np.empty((0, 3)), *(one.normal for one in parts)])
     rot = np.concatenate([np.empty(0), *(one.rot_deg for one in parts)])
     number = np.concatenate([np.empty(0, np.int64), *(np.full(len(one.place), one.number) for one in parts)])
-    position, notes = place / np.asarray(size), []
+    lies = Grid(size, (0.0, 0.0, 0.0)) if grid is None else grid
+    position, notes = (place - np.asarray(lies.offset)) / np.asarray(lies.voxel_size), []
     keep = np.ones(len(place), bool)
     if facts.shape is not None:
         keep = ((position >= -0.5) & (position <= np.asarray(facts.shape) - 0.5)).all(axis=1)
         if not keep.all():
-            notes.append(f"{int((~keep).sum())} points lie outside of the tomogram and are left out.")
+            few = counted(int((~keep).sum()), "point", "lies", "lie")
+            notes.append(f"{few} outside of the tomogram: left out.")
     euler = normal_to_euler(normal[keep])
     euler[:, 0] = rot[keep]
     known = np.concatenate(

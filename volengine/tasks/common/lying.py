@@ -1,0 +1,174 @@
+"""How the voxels of one thing lie on those of another one of the same tomogram: one rule for every verb.
+
+*The same voxels* (the same shape, or the same size but for rounded headers): voxel i of one is voxel i of the other.
+
+*Other voxels.* Two grids over the same tomogram lie in one of two ways on each other. After binning by averaging
+(IMOD's ``binvol`` and ``newstack``, the levels of OME-Zarr, ``segment --match``) they begin at the same *face*, so that
+the centre of the coarser one's first voxel lies half the difference of the sizes behind that of the finer one. After
+Fourier cropping, and in RELION's and Warp's reconstructions, the *centres* of the first voxels are the same place.
+What the user says (``mask_grid``) is taken; else what the origins of both say, if they say one of the two; else the
+same face, which :func:`lies_on` gives back as a line for the user.
+
+Volumes, sets of surfaces and tables of picks that state a voxel size have such grids alike: a surface lies beside
+picks where the mask lies that it was made from. Origins that fit neither way are refused or said as in
+:mod:`volengine.tasks.common.origins`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Index3
+from volengine.core.volume import Vector3
+from volengine.tasks.common.origins import origins_note
+
+NEAR = 0.1
+"""How far origins may be from what a way of lying says, in voxels; headers hold rounded numbers."""
+
+How = Literal["faces", "centres"]
+
+
+class Lattice(NamedTuple):
+    """Voxels: how messages name what has them, the place of the first one's centre, their size (angstrom), number."""
+
+    where: str
+    origin: Vector3
+    voxel_size: Vector3
+    shape: Index3 | None = None
+
+
+class Asked(NamedTuple):
+    """What the user says of two grids: how one lies on the other, and whether other origins may be the same place."""
+
+    grid: Literal["auto", "faces", "centres"] = "auto"
+    any_origin: bool = False
+
+
+class Grid(NamedTuple):
+    """The voxels of a thing in the places of another: their size and the place of the first one's centre, angstrom.
+
+    ``sure`` is whether the things, or the user, say how it lies.
+    """
+
+    voxel_size: Vector3
+    offset: Vector3
+    sure: bool = True
+
+    def to_json(self) -> list[list[float]]:
+        """Return size and offset as JSON values."""
+        return [list(self.voxel_size), list(self.offset)]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Sequence[float]]) -> Grid:
+        """Make one from JSON values.
+
+        >>> Grid.from_json([[2, 2, 2], [0.5, 0.5, 0.5]]).offset
+        (0.5, 0.5, 0.5)
+        """
+        (a, b, c), (d, e, f) = values
+        return cls((a, b, c), (d, e, f))
+
+
+class Lies(NamedTuple):
+    """How a thing lies on another: its grid, and lines for the user (or nothing) on the way and on the origins."""
+
+    grid: Grid
+    way: str
+    origins: str
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say."""
+        return [line for line in (self.way, self.origins) if line]
+
+
+def lies_on(mine: Lattice, other: Lattice, asked: Asked) -> Lies:
+    """Return how the voxels of a thing lie on those of another.
+
+    Parameters
+    ----------
+    mine
+        The thing in whose places the other one is wanted: a place is index × voxel size.
+    other
+        The other thing.
+    asked
+        What the user says.
+
+    Returns
+    -------
+    Lies
+        ``grid.offset`` is the place, in ``mine``, of the centre of the other one's first voxel: a place of the other
+        is ``place + offset`` in ``mine``.
+
+    Raises
+    ------
+    InputError
+        Both state origins that do not fit, and ``asked.any_origin`` is not set.
+
+    Examples
+    --------
+    >>> fine = Lattice("TS_01.mrc", (0.0, 0.0, 0.0), (10.0, 10.0, 10.0))
+    >>> binned = Lattice("mask.mrc", (0.0, 0.0, 0.0), (40.0, 40.0, 40.0))
+    >>> lies_on(fine, binned, Asked()).grid
+    Grid(voxel_size=(40.0, 40.0, 40.0), offset=(15.0, 15.0, 15.0), sure=False)
+    >>> lies_on(fine, binned, Asked("centres")).grid.offset
+    (0.0, 0.0, 0.0)
+    """
+    if same_voxels(mine, other):
+        return Lies(Grid(mine.voxel_size, (0.0, 0.0, 0.0)), "", _checked(mine, other, asked, np.zeros(3)))
+    ways = offsets(mine, other)
+    apart = np.subtract(other.origin, mine.origin)
+    how = asked.grid if asked.grid != "auto" else _said_by_origins(mine, other, apart)
+    near = min(ways.values(), key=lambda offset: float(np.abs(apart - offset).max()))
+    said = _checked(mine, other, asked, ways["faces"] if how is None else near)
+    z, y, x = (float(v) for v in ways[how or "faces"])
+    return Lies(Grid(other.voxel_size, (z, y, x), how is not None), "" if how else _unsure(mine, other), said)
+
+
+def same_voxels(mine: Lattice, other: Lattice) -> bool:
+    """Whether two things have the same voxels; their sizes are rounded in headers."""
+    alike = mine.shape is not None and mine.shape == other.shape
+    return alike or np.allclose(other.voxel_size, mine.voxel_size, rtol=1e-3, atol=0)
+
+
+def offsets(mine: Lattice, other: Lattice) -> dict[How, NDArray[np.float64]]:
+    """Places in ``mine`` of the centre of the other one's first voxel, angstrom, z, y, x, in either way."""
+    return {"faces": np.subtract(other.voxel_size, mine.voxel_size) / 2, "centres": np.zeros(3)}
+
+
+def _said_by_origins(mine: Lattice, other: Lattice, apart: NDArray[np.float64]) -> How | None:
+    """The way that the origins say; an origin of 0 is one if the other thing states one."""
+    if any(other.origin) or any(mine.origin):
+        for how, offset in offsets(mine, other).items():
+            if (np.abs(apart - offset) <= NEAR * np.asarray(mine.voxel_size)).all():
+                return how
+    return None
+
+
+def _checked(mine: Lattice, other: Lattice, asked: Asked, offset: NDArray[np.float64]) -> str:
+    """What there is to say of the origins beyond the offset of the grids; two that are stated and differ are refused.
+
+    Raises
+    ------
+    InputError
+        Both are stated, and ``asked.any_origin`` is not set.
+    """
+    if (np.abs(np.subtract(other.origin, mine.origin) - offset) <= 0.5 * np.asarray(mine.voxel_size)).all():
+        return ""
+    stated = any(mine.origin) + any(other.origin)
+    if stated < 2:  # then nothing is refused
+        return origins_note(mine[:3], other[:3]) if stated else ""
+    z, y, x = (float(v) for v in np.subtract(other.origin, offset))
+    return origins_note(mine[:3], (other.where, (z, y, x), other.voxel_size), accept=asked.any_origin)
+
+
+def _unsure(mine: Lattice, other: Lattice) -> str:
+    return (
+        f"{other.where} has voxels of {max(other.voxel_size):g} A, {mine.where} of {max(mine.voxel_size):g} A: both "
+        "were taken to begin at the same face, as after binning by averaging; after Fourier cropping, or if positions "
+        "were multiplied by the ratio of the sizes, give --mask-grid centres."
+    )
