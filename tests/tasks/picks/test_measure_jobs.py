@@ -77,7 +77,7 @@ def test_units_give_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.Mon
     whole = {f"membrane.{k}": c for k, c in beside_surfaces(found.place, open_surfaces(given["surface"])).items()}
     for text, threshold in ((given["labels"], None), *((one, 0.5) for one in given["probability"])):
         name, _, path = text.partition("=")
-        voxels = Voxels(open_volume(path), path, threshold)
+        voxels = Voxels(open_volume(path), path, threshold, is_mask=name == "mask")
         whole |= {f"{name}.{k}": c for k, c in beside_voxels(found.place, voxels, grid, 20.0).items()}
     whole |= neighbours(found.place, 5.0, 1)
     for name, column in whole.items():
