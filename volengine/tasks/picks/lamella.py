@@ -111,6 +111,11 @@ def _heights(volume: Volume, slab: Slab, grid: Grid, recipe: PicksMeasureRecipe)
                 part = (slice(box.start[0], box.stop[0]), row, column)
                 if voxels is None:
                     values = source.read(box).astype(np.float64)
+                    if odd := int(np.count_nonzero(~np.isfinite(values))):
+                        raise InputError(
+                            f"{slab.where}: {odd} of {values.size} values in voxels {box.start} to {box.stop} are NaN "
+                            "or infinite; replace them, or give a mask of the slab with --lamella."
+                        )
                     profile[part], share[part] = values.var(axis=(1, 2)), values.mean(axis=(1, 2))
                     binary = binary and bool(((values == 0) | (values == 1)).all())
                 else:

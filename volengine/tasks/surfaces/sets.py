@@ -13,6 +13,7 @@ from volengine.io.names import same_tomogram
 from volengine.io.surfaces import ENDING, FACTS, open_surfaces
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.common.unread import opened_beside
 
 
 def set_paths(given: Iterable[str]) -> list[str]:
@@ -50,6 +51,8 @@ def one_of(given: str, tomogram: str, option: str) -> str:
     ------
     InputError
         None of several has the tomogram's name.
+    VolengineError
+        The one that has it cannot be opened.
     """
     many = Path(given).is_dir() and not given.rstrip("/").lower().endswith(".zarr")
     if not (many or given.lower().endswith(".txt") or (has_magic(given) and not Path(given).exists())):
@@ -58,11 +61,14 @@ def one_of(given: str, tomogram: str, option: str) -> str:
     if len(paths) == 1:
         return paths[0]
     named: dict[str, str] = {}
-    for path in paths:
-        volume = open_sized(path, 1.0, "metadata")
+    beside = opened_beside(paths, lambda path: open_sized(path, 1.0, "metadata"))
+    for path, volume in beside.opened.items():
         named.setdefault(tomogram_in(volume.name, feature_of(volume)), path)
     fit = same_tomogram(tomogram, named)
     if fit is None:
+        for lost in beside.unread:
+            if same_tomogram(tomogram, [lost.tomogram]):
+                raise lost.error
         raise InputError(
             f"{given} has no volume of tomogram {tomogram!r}, for {option}; it has those of "
             f"{', '.join(list(named)[:8])}."
@@ -81,6 +87,8 @@ def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str
         There is no such set.
     InputError
         None of several is of the tomogram.
+    VolengineError
+        One of several that is of it by its name cannot be opened.
     """
     found: list[str] = []
     for item in given:
@@ -88,7 +96,11 @@ def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str
         if len(paths) == 1:
             found += paths
             continue
-        mine = [path for path in paths if same_tomogram(tomogram, [open_surfaces(path).facts.tomogram])]
+        beside = opened_beside(paths, open_surfaces)
+        for lost in beside.unread:
+            if same_tomogram(tomogram, [lost.tomogram]):
+                raise lost.error
+        mine = [path for path, one in beside.opened.items() if same_tomogram(tomogram, [one.facts.tomogram])]
         if not mine:
             raise InputError(f"{item}: none of its {len(paths)} sets of surfaces is of tomogram {tomogram!r}.")
         found += mine
