@@ -47,7 +47,8 @@ CONDITIONS = {
 }
 AROUND = {
     "What is measured": (
-        *("surface", "labels", "probability", "threshold", "value", "reach_nm", "mask_grid", "any_origin"),
+        *("results", "surface", "labels", "probability", "threshold", "scale", "value", "reach_nm", "mask_grid"),
+        "any_origin",
         *("lamella", "lamella_cell_nm", "neighbours_nm", "neighbour"),
     )
 }
@@ -233,6 +234,7 @@ def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
         "volengine picks measure all.star --out all.csv --labels mitochondrion=labels/ --reach-nm 100",
         "volengine picks measure picks.star --out deep.star --lamella TS_01.mrc --neighbours-nm 30",
         "volengine picks measure picks --out measured/ --to relion --surface membrane=sets --workers 4",
+        "volengine picks measure manifest.csv --results results --out measured --probability membrane",
     ),
     sections=AROUND | INPUT | WRITTEN,
 )
@@ -242,14 +244,14 @@ def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
 def measure(files: tuple[str, ...], out: str, **values: Any) -> None:
     """The picks of a file with what surrounds each, as columns: surfaces, labels, the lamella, other picks.
 
-    FILE are files of picks of one or many tomograms, globs, or folders of them, such as that of a run. Names of volumes
-    and surfaces say of which tomogram they are, so that a folder of them serves all tomograms. picks filter --where
-    chooses picks by these columns.
+    FILE are files of picks of one or many tomograms, globs, or folders of them, such as that of a run; or the manifest
+    of a collection, with the --results of its run. Names of volumes and surfaces say of which tomogram they are, so
+    that a folder of them serves all tomograms. picks filter chooses picks by these columns.
     """
-    from volengine.tasks.picks.measure import PicksCase
+    from volengine.tasks.collection.measured import measured_case
 
     options = from_options(RunOptions, values)
-    case = PicksCase(files, out, from_options(PicksMeasureRecipe, values), options)
+    case = measured_case(files, out, from_options(PicksMeasureRecipe, values), options)
     report = reported(case.jobs(), case.run_dir, options)
     if report is None:
         return

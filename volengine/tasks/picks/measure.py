@@ -91,10 +91,13 @@ class Chosen:
         What says so, for messages.
     names
         Their names, in the order in which they are begun.
+    apart
+        Whether each has files of its own.
     """
 
     where: str
     names: tuple[str, ...]
+    apart: bool = False
 
 
 class PicksCase:
@@ -130,8 +133,9 @@ class PicksCase:
         self.options, self.chosen = options, chosen
         self.recipe = recipe.with_(overwrite=recipe.overwrite or options.overwrite)
         paths = picks_files(path_texts(sources))
-        self.several = len(paths) > 1
-        self.out = out = folder_named(out, len(paths))
+        files = max(len(paths), len(chosen.names) if chosen is not None and chosen.apart else 1)
+        self.several = files > 1
+        self.out = out = folder_named(out, files)
         self.run_dir = MEASURE.run_dir(out, options)
         self.unwritten = list[str]()
         self._refuse_twins(paths)
@@ -154,10 +158,8 @@ class PicksCase:
             tables, notes = read_tables(path, self.recipe)
             if self.chosen is not None:
                 every, tables = len(tables), [one for one in tables if same_tomogram(one.tomogram, self.chosen.names)]
-                left = every - len(tables)
-                notes += [f"{path}: the picks of {left} tomograms are left out, as {self.chosen.where} says."] * bool(
-                    left
-                )
+                if left := every - len(tables):
+                    notes.append(f"{path}: picks of {left} tomograms were left out, as {self.chosen.where} says.")
             tables, more = spaced(tables, self.recipe.spacing_nm)
         except (VolengineError, OSError) as error:
             if not self.several:

@@ -57,9 +57,9 @@ class Surroundings:
         size = sizes.pop() if len(sizes) == 1 else None
         around = (
             surfaces_around(recipe.surface, "--surface"),
-            volumes_around(recipe.labels, "--labels", size, classes=True),
-            volumes_around(recipe.probability, "--probability", size),
-            volumes_around(recipe.value, "--value", size),
+            volumes_around(recipe.labels, "--labels", size, classes=True, results=recipe.results),
+            volumes_around(recipe.probability, "--probability", size, results=recipe.results),
+            volumes_around(recipe.value, "--value", size, results=recipe.results),
         )
         self.surfaces, self.labels, self.predictions, self.values = map(groups_of, around)
         self.lamella = lamella_around(recipe.lamella, size)

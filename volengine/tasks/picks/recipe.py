@@ -107,6 +107,9 @@ class PicksMeasureRecipe(PicksMergeRecipe):
 
     Parameters
     ----------
+    results
+        Folder of results of volengine run (its out): the picks of a manifest's tomograms, and what is named by its
+        feature alone: for probability and value the prediction, after the rules; for labels the labels of its picks.
     surface
         Sets of surfaces (folders .surfaces) or meshes: distance, side, number of the nearest, inside of closed ones.
     labels
@@ -138,6 +141,7 @@ class PicksMeasureRecipe(PicksMergeRecipe):
         The distance to the neighbour of this rank is written, if neighbours_nm is given; 1: the nearest.
     """
 
+    results: str | None = None
     surface: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     probability: tuple[str, ...] = ()

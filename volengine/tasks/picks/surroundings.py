@@ -15,6 +15,7 @@ from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_
 from volengine.tasks.common.inputs import expand, globbed
 from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.unread import Unread, opened_beside
+from volengine.tasks.picks.of_run import OF_RUN, is_feature
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
 RESERVED = ("inside", "lamella", "neighbours", "none")
@@ -47,7 +48,12 @@ class Around:
 
 
 def volumes_around(
-    given: Iterable[str], option: str, voxel_size: Vector3 | None, *, classes: bool = False
+    given: Iterable[str],
+    option: str,
+    voxel_size: Vector3 | None,
+    *,
+    classes: bool = False,
+    results: str | None = None,
 ) -> list[Around]:
     """Open the volumes that an option names, from their metadata.
 
@@ -63,6 +69,8 @@ def volumes_around(
         Of volumes that do not state it.
     classes
         Whether they are label volumes, whose classes, where they state some, are things of their own.
+    results
+        Folder of the results of a run, in which features are looked for that are named instead of paths.
 
     Raises
     ------
@@ -74,7 +82,11 @@ def volumes_around(
         name, labels, where = split_name(text)
         if labels and not classes:
             raise InputError(f"{text}: {option} is not about labels; give NAME=PATH.")
-        beside = opened_beside(paths_of(where), lambda path: open_sized(path, voxel_size))
+        if results is not None and is_feature(where):
+            name, paths = name or checked(where, text), OF_RUN[classes](results, where)
+        else:
+            paths = paths_of(where)
+        beside = opened_beside(paths, lambda path: open_sized(path, voxel_size))
         known = len(found)
         for path, volume in beside.opened.items():
             feature = feature_of(volume)
