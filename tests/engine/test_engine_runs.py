@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from engine_plans import result, simple, spec, stored
 from volengine.core.errors import InputError, MemoryRefusedError, PlanError, RunError
 from volengine.core.tiling import Tiling
 from volengine.engine.ledger import PlanFolder, RunFolder
-from volengine.engine.memory import BASELINE_BYTES, choose_core, peak_bytes
+from volengine.engine.memory import BASELINE_BYTES, HEADROOM, check_stage, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.receipts import read_lines
@@ -54,6 +55,36 @@ def test_memory_is_refused_while_planning_with_both_numbers(tmp_path, array):
     with pytest.raises(MemoryRefusedError, match=r"needs 1\.26 GB.*a worker has 500 MB"):
         run_plan(plan, str(tmp_path / "run"), RunOptions(progress=False, memory_limit="500MB"))
     assert not (tmp_path / "t.ome.zarr").exists()
+
+
+def test_a_refusal_says_what_helps(tmp_path, array):
+    """More memory, and what it takes, always; smaller blocks or shards only where there are such and they help."""
+    source = stored(tmp_path, array)
+    options = RunOptions(progress=False)
+
+    def told(core: tuple, limit: str, kernel_bytes: int = 10**9, **more: int) -> str:
+        plan = simple(tmp_path, source, "nothing", core, kernel_bytes=kernel_bytes, **more)
+        with pytest.raises(MemoryRefusedError) as found:
+            run_plan(plan, str(tmp_path / "run"), options.with_(memory_limit=limit))
+        return str(found.value)
+
+    least = math.ceil((BASELINE_BYTES + 10**9 + 2 * 16 * 12 * 20 * (2 + 4)) / HEADROOM / 1e6)
+    wide = told((16, 12, 20), "500MB")
+    assert f"--memory-limit {least}MB" in wide
+    assert "or take smaller blocks: --block, in multiples of 4,4,4 voxels." in wide
+    one = told((4, 4, 4), "500MB")
+    assert "for blocks of (4, 4, 4) voxels" in one
+    assert "smaller shards (--shard)" in one
+    assert "--block" not in one
+    nothing = told((16, 12, 20), "250MB")  # less than a worker without voxels
+    assert nothing.endswith("Other blocks would not change it.")
+    assert "smaller" not in nothing
+    rows = Stage("rows", "a:b", Tiling((3, 1, 1), (1, 1, 1)), emits=True, kernel_bytes=10**9)
+    with pytest.raises(MemoryRefusedError) as found:
+        check_stage(rows, 500_000_000)
+    assert "voxels" not in str(found.value)
+    assert "Other blocks would not change it." in str(found.value)
+    check_stage(rows, math.ceil((BASELINE_BYTES + 10**9) / HEADROOM / 1e6) * 10**6)  # as the message says
 
 
 def test_the_planner_takes_the_largest_block_that_fits(tmp_path):

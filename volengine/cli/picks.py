@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,8 +15,10 @@ from volengine.cli.execute import reported
 from volengine.cli.info import to_json
 from volengine.cli.messages import say, verbose
 from volengine.cli.options import NO_NETWORK, from_options, recipe_options
+from volengine.core.conditions import check_condition
 from volengine.core.text import counted
 from volengine.engine.options import RunOptions
+from volengine.io.names import PICKS_SUFFIXES
 from volengine.io.picks.formats import FORMATS
 from volengine.tasks.common.inputs import globbed
 from volengine.tasks.picks.recipe import (
@@ -29,6 +33,9 @@ from volengine.tasks.picks.recipe import (
 if TYPE_CHECKING:
     from volengine.tasks.picks.tables import Written
 
+_CONDITION = re.compile(r"[<>]|[=!]=|(^|\s)not\s|\s(in|and|or)\s")
+"""What a condition on columns has, and names of files seldom."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 INPUT = {"What the files of picks do not say": ("read_as", "tomogram", "volume", "voxel_size", "shape", "origin")}
@@ -41,7 +48,8 @@ CONDITIONS = {
 }
 AROUND = {
     "What is measured": (
-        *("surface", "labels", "probability", "threshold", "value", "reach_nm", "mask_grid", "any_origin"),
+        *("results", "surface", "labels", "probability", "threshold", "scale", "value", "reach_nm", "mask_grid"),
+        "any_origin",
         *("lamella", "lamella_cell_nm", "neighbours_nm", "neighbour"),
     )
 }
@@ -65,8 +73,37 @@ class Picks(Group):
         super().format_epilog(ctx, formatter)
 
 
+def _take_condition(given: tuple[str, ...], values: dict[str, Any]) -> tuple[str, ...]:
+    """Put a condition that stands among the files into ``where``; return the files.
+
+    Raises
+    ------
+    InputError
+        It is no condition that can be understood.
+    click.UsageError
+        There are two.
+    """
+    found = [text for text in given[1:] if _CONDITION.search(text) and not _is_file(text)]
+    both = [*found, *filter(None, [values["where"]])]
+    if len(both) > 1:
+        raise click.UsageError(f"There are {len(both)} conditions; give one, joined by and: {' and '.join(both)}")
+    if found:
+        check_condition(found[0])
+        values["where"] = found[0]
+    return tuple(text for text in given if text not in found)
+
+
+def _is_file(text: str) -> bool:
+    return text.lower().endswith(PICKS_SUFFIXES) or Path(text).exists()
+
+
 def tables_and_out(
-    *, help: str = WHERE_TO, least: int = 1, most: int | None = 1, metavar: str = "FILE"
+    *,
+    help: str = WHERE_TO,
+    least: int = 1,
+    most: int | None = 1,
+    metavar: str = "FILE",
+    take: Callable[[tuple[str, ...], dict[str, Any]], tuple[str, ...]] | None = None,
 ) -> Callable[[F], F]:
     """A decorator that adds the files to read, and ``--out``; ``VERB FILE OUT`` works as well.
 
@@ -78,15 +115,19 @@ def tables_and_out(
         Number of files; ``None``: any.
     metavar
         How help shows them.
+    take
+        Takes what is no file away from the arguments, into the values of options.
     """
 
     def decorate(function: F) -> F:
         def with_out(**values: Any) -> Any:
             given, out = values.pop("given"), values.pop("out")
+            given = given if take is None else take(given, values)
             if out is None and len(given) > least and (most is None or len(given) == most + 1):
                 given, out = given[:-1], given[-1]
             if out is None or len(given) < least or (most is not None and len(given) > most):
-                raise click.UsageError(f"Give {metavar} and --out; there are {', '.join(given)}.")
+                more = "" if take is None else " A condition on the columns is also given with --where."
+                raise click.UsageError(f"Give {metavar} and --out; there are {', '.join(given)}.{more}")
             return function(given, out, **values)
 
         with_out.__doc__, with_out.__dict__ = function.__doc__, dict(function.__dict__)
@@ -170,16 +211,17 @@ def merge(files: tuple[str, ...], out: str, **values: Any) -> None:
         "volengine picks filter picks.star --out strong.star --min-weight 40",
         "volengine picks filter picks.star --out bound.star --mask membrane.mrc --number 500 --seed 1",
         "volengine picks filter picks.star --out far.star --near other.star --far-nm 20",
-        "volengine picks filter all.star --out near.star --where 'membrane.distance_nm < 15'",
+        "volengine picks filter all.star 'membrane.distance_nm < 15' --out near.star",
     ),
     sections=CONDITIONS | INPUT | {"What is written": ("out", "to", "pixel_size")},
 )
-@tables_and_out()
+@tables_and_out(metavar="FILE [CONDITION]", take=_take_condition)
 @recipe_options(PicksFilterRecipe, formats=NAMES)
 def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
     """The picks of a file that fulfil all conditions that are given, at least one.
 
-    A mask may have other voxels than the tomogram of the picks, if it has the same extent.
+    CONDITION is that of --where, on the columns of the table. A mask may have other voxels than the tomogram of the
+    picks, if it has the same extent.
     """
     from volengine.tasks.picks.convert import filter_picks
 
@@ -193,6 +235,7 @@ def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
         "volengine picks measure all.star --out all.csv --labels mitochondrion=labels/ --reach-nm 100",
         "volengine picks measure picks.star --out deep.star --lamella TS_01.mrc --neighbours-nm 30",
         "volengine picks measure picks --out measured/ --to relion --surface membrane=sets --workers 4",
+        "volengine picks measure manifest.csv --results results --out measured --probability membrane",
     ),
     sections=AROUND | INPUT | WRITTEN,
 )
@@ -202,14 +245,14 @@ def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
 def measure(files: tuple[str, ...], out: str, **values: Any) -> None:
     """The picks of a file with what surrounds each, as columns: surfaces, labels, the lamella, other picks.
 
-    FILE are files of picks of one or many tomograms, globs, or folders of them, such as that of a run. Names of volumes
-    and surfaces say of which tomogram they are, so that a folder of them serves all tomograms. picks filter --where
-    chooses picks by these columns.
+    FILE are files of picks of one or many tomograms, globs, or folders of them, such as that of a run; or the manifest
+    of a collection, with the --results of its run. Names of volumes and surfaces say of which tomogram they are, so
+    that a folder of them serves all tomograms. picks filter chooses picks by these columns.
     """
-    from volengine.tasks.picks.measure import PicksCase
+    from volengine.tasks.collection.measured import measured_case
 
     options = from_options(RunOptions, values)
-    case = PicksCase(files, out, from_options(PicksMeasureRecipe, values), options)
+    case = measured_case(files, out, from_options(PicksMeasureRecipe, values), options)
     report = reported(case.jobs(), case.run_dir, options)
     if report is None:
         return
@@ -217,8 +260,8 @@ def measure(files: tuple[str, ...], out: str, **values: Any) -> None:
         _say(made)
     for label in case.empty():
         click.echo(f"Warning: {label}: the table has no picks; nothing was measured.", err=True)
-    for file in case.unwritten:
-        click.echo(f"Warning: {file}: not written, as not all of its tomograms are measured; run it again.", err=True)
+    for said in case.unwritten:
+        click.echo(f"Warning: {said}", err=True)
     report.check()
 
 

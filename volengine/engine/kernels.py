@@ -70,7 +70,6 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "beside_set",
         "beside_volume",
         "depth_in_slab",
-        "mask_of_volume",
         "value_of_volume",
     ),
     "volengine.tasks.score.blocks": ("score_block",),

@@ -125,7 +125,7 @@ def check_stage(stage: Stage, limit: int, kept: int = 0, gathered: int = 0) -> N
     if need > limit * HEADROOM:
         if gathered:
             raise MemoryRefusedError(_gathers(stage, need, limit, gathered))
-        raise MemoryRefusedError(_refusal(stage.name, stage.tiling.core, need, limit))
+        raise MemoryRefusedError(_refusal(stage, need, limit, _smaller_blocks(stage, limit, kept)))
 
 
 def choose_core(
@@ -185,7 +185,7 @@ def choose_core(
             break
     if best is None:
         smallest = build(candidates[-1])
-        raise MemoryRefusedError(_refusal(smallest.name, candidates[-1], peak_bytes(smallest), limit))
+        raise MemoryRefusedError(_refusal(smallest, peak_bytes(smallest), limit, _smaller_shards(smallest, limit)))
     return best
 
 
@@ -266,12 +266,47 @@ def check_tables(stage: Stage, sizes: Iterable[int], limit: int) -> None:
         )
 
 
-def _refusal(name: str, core: Index3, need: int, limit: int) -> str:
+def _refusal(stage: Stage, need: int, limit: int, smaller: str) -> str:
+    """The message for a stage that does not fit; ``smaller`` is what else helps than a larger worker, if anything."""
+    blocks = f" for blocks of {stage.tiling.core} voxels" if _has_voxels(stage) else ""
+    least = math.ceil(need / HEADROOM / 1e6)
+    alone = "" if smaller else " Other blocks would not change it."
     return (
-        f"Stage {name!r} needs {format_bytes(need)} per worker for blocks of {core} voxels, but a worker has "
+        f"Stage {stage.name!r} needs {format_bytes(need)} per worker{blocks}, but a worker has "
         f"{format_bytes(limit)} ({HEADROOM:.0%} of it may be planned: {format_bytes(limit * HEADROOM)}). "
-        "Give workers more memory (--memory-limit, fewer --workers) or convert with smaller shards."
+        f"Give a worker {least} MB or more (--memory-limit {least}MB, with fewer --workers){smaller}.{alone}"
     )
+
+
+def _has_voxels(stage: Stage) -> bool:
+    """Whether the blocks of a stage are made of voxels, not of tables or of rows of one."""
+    return bool(stage.arrays or stage.outputs) and math.prod(stage.tiling.core) > 1
+
+
+def _fits_without_blocks(stage: Stage, limit: int, kept: int = 0) -> bool:
+    """Whether a worker could hold what does not depend on the blocks: the process, libraries, weights."""
+    return BASELINE_BYTES + max(kept, stage.fixed_bytes) <= limit * HEADROOM
+
+
+def _smaller_blocks(stage: Stage, limit: int, kept: int) -> str:
+    """Advice to take smaller blocks, where there are such and they help."""
+    if not _has_voxels(stage) or not _fits_without_blocks(stage, limit, kept):
+        return ""
+    least = np.ones(3, np.int64)
+    for output in stage.outputs.values():
+        unit = np.multiply(output.volume.shards or output.volume.chunks or output.volume.shape, output.factor)
+        least = np.lcm(least, stage.tiling.core if output.owned is not None else unit)
+    if not any(u < min(c, n) for u, c, n in zip(least, stage.tiling.core, stage.tiling.shape, strict=True)):
+        return _smaller_shards(stage, limit, kept)
+    whole = ",".join(map(str, least.tolist()))
+    return ", or take smaller blocks: --block" + (f", in multiples of {whole} voxels" if least.max() > 1 else "")
+
+
+def _smaller_shards(stage: Stage, limit: int, kept: int = 0) -> str:
+    """Advice for a block that cannot be smaller, because it is one shard, or one chunk of what is read."""
+    if not _has_voxels(stage) or not _fits_without_blocks(stage, limit, kept):
+        return ""
+    return ", or convert with smaller shards (--shard), of which a block is at least one"
 
 
 def machine_memory() -> int:

@@ -101,5 +101,7 @@ OTHERS = (
 OF_LABELS: dict[str, str] = {
     "surface": "If they are, say what each number is: --instances, an object; --ids 1, a class",
     "skeleton": "If they are, say so: --input mask for all of them, or --labels 1",
+    "picks measure": "If they are, give them with --labels instead",
+    "score": "If they are, say so: --prediction-kind labels, which takes every number but 0 for found",
 }
 SCALED: dict[str, str] = {"convert with --threshold": "convert them with --kind probability first"}

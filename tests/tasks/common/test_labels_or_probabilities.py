@@ -16,11 +16,14 @@ import volengine
 from volengine.core.block import Block
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
+from volengine.core.picks import Picks
 from volengine.core.tiling import Tiling
 from volengine.engine.options import RunOptions
+from volengine.io.picks import read_picks, write_picks
 from volengine.tasks.common.blocks import mask_or_not, span_of_block, span_of_cell
 from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.picks.measure import measure_picks
 from volengine.tasks.skeleton.recipe import SkeletonRecipe
 from volengine.tasks.surface.recipe import SurfaceRecipe
 
@@ -94,6 +97,55 @@ def test_every_verb_refuses_labels_and_names_both_ways_out(tmp_path: Path, verb:
     stated = tmp_path / "TS_01__stated.ome.zarr"
     volengine.convert(source, stated, {"kind": "probability"}, QUICK)
     call(stated, tmp_path / f"c{out[1:]}", recipe, QUICK)
+
+
+def test_picks_measure_refuses_labels(tmp_path: Path) -> None:
+    """As the other verbs; and the values are those of the user's word."""
+    at = np.random.default_rng(4).uniform(0, np.array(SHAPE) - 1, (200, 3))
+    picks = Picks(at, (10.0,) * 3, shape=SHAPE, tomogram="TS_01")
+    write_picks(tmp_path / "picks.csv", picks)
+    labels = vesicles(list(range(1, 256, 40)))
+    source = mrc(tmp_path / "TS_01__membrane.mrc", labels.astype(np.int16))
+
+    def measured(path: object, **more: Any) -> np.ndarray:
+        recipe = {"probability": (str(path),), "overwrite": True, **more}
+        measure_picks(tmp_path / "picks.csv", tmp_path / "out.csv", recipe, QUICK)
+        return read_picks(tmp_path / "out.csv").extra["membrane.value"]
+
+    with pytest.raises(InputError, match=r"look like labels.*give them with --labels.*--scale 255"):
+        measured(source)
+    here = labels[tuple(np.rint(at).astype(int).T)] / 255
+    assert measured(source, scale=255.0) == pytest.approx(here, abs=1e-6)
+    stated = tmp_path / "TS_01__stated.ome.zarr"
+    volengine.convert(source, stated, {"kind": "probability"}, QUICK)
+    assert measured(stated) == pytest.approx(here, abs=1e-6)
+    tomogram = tmp_path / "TS_01__membrane.ome.zarr"
+    volengine.convert(source, tomogram, {}, QUICK)
+    with pytest.raises(InputError, match="is a tomogram by its own words"):
+        measured(tomogram)
+    with pytest.raises(InputError, match="scale is about predictions"):
+        measure_picks(tmp_path / "picks.csv", tmp_path / "out.csv", {"labels": (source,), "scale": 255.0}, QUICK)
+
+
+@pytest.mark.parametrize("blocks", [None, (16, 16, 16), (8, 40, 24)])
+def test_picks_measure_decides_by_the_whole_volume(tmp_path: Path, blocks: Any) -> None:
+    """A mask and its picks far from one another; where a single 255 lies far from all picks it is a prediction."""
+    at = np.random.default_rng(5).uniform(0, 8, (20, 3))
+    write_picks(tmp_path / "picks.csv", Picks(at, (10.0,) * 3, shape=SHAPE, tomogram="TS_01"))
+    mask = np.zeros(SHAPE, np.int16)
+    mask[:6, :6, :6] = 1
+    for last, one in ((1, 1.0), (200, 1 / 255)):
+        mask[29, 33, 20:40] = last
+        mask[29, 33, 20:26] = 1 if last == 1 else range(40, 160, 20)
+        (tmp_path / "TS_01__a.mrc").unlink(missing_ok=True)
+        path = mrc(tmp_path / "TS_01__a.mrc", mask)
+        recipe = {"probability": (path,), "overwrite": True, "threshold": 0.0}
+        told = measure_picks(tmp_path / "picks.csv", tmp_path / "out.csv", recipe, QUICK.with_(block=blocks))
+        found = read_picks(tmp_path / "out.csv").extra["a.value"]
+        inside = (np.rint(at) < 6).all(axis=1)
+        assert found == pytest.approx(inside * one)
+        assert inside.any()
+        assert any("was taken for a mask" in note for note in told.notes) == (last == 1)
 
 
 def test_interact_refuses_labels(tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ def test_a_mask_that_was_binned_by_averaging_begins_at_the_same_face(tmp_path: P
     assert "--mask-grid centres" in said
 
 
+@pytest.mark.filterwarnings("ignore:Data array contains NaN")
+def test_a_mask_that_is_nan_at_a_pick_says_nothing(tmp_path: Path) -> None:
+    """Far from the picks it does not matter."""
+    values = np.ones(SHAPE, "f4")
+    values[3, 4, 4], values[9, 0, 0] = np.nan, np.nan
+    write(tmp_path / "m.mrc", values, 2, cell=(80, 80, 160))
+    with pytest.raises(InputError, match="is NaN at 1 of 16 picks, which are neither in nor out"):
+        kept(tmp_path, column(), mask=str(tmp_path / "m.mrc"))
+    assert kept(tmp_path, column()[column().position_vox[:, 0] > 3], mask=str(tmp_path / "m.mrc"))[0] == [*range(4, 16)]
+
+
 def test_a_mask_after_fourier_cropping_begins_at_the_same_centre(tmp_path: Path) -> None:
     """Voxel i is pixel 4 i: section 2 is at pixel 8, and pixels 7 to 9 are nearest to it (6 and 10 lie between)."""
     found, said = kept(tmp_path, column(), mask=mask_of(tmp_path / "m.mrc", [2], 40.0), mask_grid="centres")

@@ -144,7 +144,7 @@ def test_a_prediction(tmp_path: Path, stored: str) -> None:
     values = values.astype(np.int8) if stored == "mask" else values
     if stored == "uint8":
         stored_as = mrc(tmp_path / "TS_01__er.mrc", values.astype(np.uint16))
-        recipe = ve.ConvertRecipe(chunk=(16,) * 3, shard=(32,) * 3)
+        recipe = ve.ConvertRecipe(chunk=(16,) * 3, shard=(32,) * 3, kind="probability")
         ve.convert(stored_as, tmp_path / "TS_01__er.ome.zarr", recipe)
         path = str(tmp_path / "TS_01__er.ome.zarr")
     else:

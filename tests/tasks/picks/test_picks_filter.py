@@ -7,9 +7,11 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from mrc_files import write
 from picks_files import SHAPE, VOXEL, volume
 
+from volengine.cli.main import cli
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.io.picks import read_picks, write_picks
@@ -216,3 +218,36 @@ def test_the_threshold_of_a_prediction_is_a_probability(tmp_path: Path) -> None:
         recipe = {"mask": volume.url, "threshold": threshold, "overwrite": True}
         filter_picks(tmp_path / "p.csv", tmp_path / "kept.csv", recipe)
         assert read_picks(tmp_path / "kept.csv").position_vox[:, 0].tolist() == kept
+
+
+def test_a_condition_as_an_argument(tmp_path: Path, csv: Path) -> None:
+    """Before or behind the output, and with --out; the same as --where."""
+    out = str(tmp_path / "out.csv")
+
+    def kept(*arguments: str) -> str:
+        told = CliRunner().invoke(cli, ["picks", "filter", str(csv), *arguments, "--overwrite"])
+        assert told.exit_code == 0, told.output
+        return "".join(read_picks(out).extra["note"].tolist())
+
+    for condition, found in (("weight > 2", "ab"), ("note in ('a', 'd')", "ad"), ("not weight <= 3", "a")):
+        for given in ([condition, "--out", out], [condition, out], [out, condition], ["--where", condition, out]):
+            assert kept(*given) == found
+    assert kept("weight > 1", "--out", out, "--max-weight", "3") == "bc"
+
+
+def test_arguments_that_are_no_condition(tmp_path: Path, csv: Path) -> None:
+    def told(*arguments: str) -> str:
+        found = CliRunner().invoke(cli, ["picks", "filter", str(csv), *arguments])
+        assert found.exit_code != 0
+        return found.output + str(found.exception)
+
+    out = str(tmp_path / "out.csv")
+    assert "There are 2 conditions; give one, joined by and: weight > 2 and label == 1" in told(
+        "weight > 2", out, "--where", "label == 1"
+    )
+    assert "A condition on the columns is also given with --where" in told("inside", "--out", out)
+    assert "weight >" in told("weight >", out)
+    assert not Path(out).exists()
+    named = tmp_path / "picks in cells.csv"  # a file may be called as it likes
+    assert CliRunner().invoke(cli, ["picks", "filter", str(csv), "weight > 2", str(named)]).exit_code == 0
+    assert len(read_picks(named)) == 2

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import ndimage
 
 from volengine.cli.main import cli
 from volengine.core.errors import InputError, MissingError
@@ -105,7 +106,8 @@ def test_probabilities_and_nothing(tmp_path: Path) -> None:
     """Floats and bytes above the threshold; a patch without anything counts as 0, as in the original."""
     found, truth = sheets(1)
     mrc(tmp_path / "p" / "a_1.mrc", np.where(found == 1, 0.7, 0.2).astype(np.float32))
-    mrc(tmp_path / "p" / "b_1.mrc", np.where(found == 1, 200, 90).astype(np.uint16))
+    rim = 60 * ndimage.uniform_filter1d((found == 1).astype(float), 3)  # or they would look like labels
+    mrc(tmp_path / "p" / "b_1.mrc", (np.where(found == 1, 140, 60) + rim).astype(np.uint16))
     mrc(tmp_path / "p" / "c_1.mrc", found * 0)
     for name, labels in (("a_1", truth), ("b_1", truth), ("c_1", truth * 0)):
         mrc(tmp_path / "t" / f"{name}.mrc", labels)
@@ -115,6 +117,24 @@ def test_probabilities_and_nothing(tmp_path: Path) -> None:
         assert [rows[name][key] for key in HEAD[1:]] == pytest.approx(expected)
     assert [rows["c"][key] for key in HEAD[1:]] == [0, 0, 0, 0]
     assert rows["all"]["Dice"] == pytest.approx(2 / 3 * expected[2])
+
+
+def test_labels_are_no_probabilities(tmp_path: Path) -> None:
+    """Numbered objects as predictions are refused, and taken for what the user says that they are."""
+    found, truth = sheets(1)
+    numbered = found.astype(np.uint8)
+    numbered[:, 12:][numbered[:, 12:] > 0] = 7
+    numbered[2, 2, 2:9] = 90
+    mrc(tmp_path / "p" / "a_1.mrc", numbered.astype(np.int16))
+    mrc(tmp_path / "t" / "a_1.mrc", truth)
+    refused = r"a_1\.mrc holds the integers 1, 7, 90.*look like labels.*--prediction-kind labels.*--scale 255"
+    with pytest.raises(InputError, match=refused):
+        score_patches(tmp_path / "p", tmp_path / "t")
+    rows = score_patches(tmp_path / "p", tmp_path / "t", {"prediction_kind": "labels"}).rows
+    assert [rows[0][key] for key in HEAD[1:]] == pytest.approx(plain([((numbered > 0).astype(np.int8), truth)]))
+    for recipe in ({"scale": 255.0}, {"prediction_kind": "probability"}):
+        rows = score_patches(tmp_path / "p", tmp_path / "t", recipe).rows
+        assert rows[0]["Dice"] == 0  # 90 / 255 is below the threshold
 
 
 def test_reversed_axes_are_said(tmp_path: Path) -> None:

@@ -114,12 +114,13 @@ def reading_of(volume: Volume, scale: float | None, prefix: str, options: RunOpt
             f"with --scale {1 if dtype.kind == 'f' else 255}."
         )
     made = prediction_dtype(dtype, scale)
-    if scale is not None or dtype.kind == "f" or (dtype == np.uint8 and _is_ours(volume)):
+    if scale is not None or dtype.kind == "f" or (dtype == np.uint8 and is_ours(volume)):
         return Reading(volume, made, scale, ())
     return Reading(volume, made, None, _stages(volume, where, prefix, options, what))
 
 
-def _is_ours(volume: Volume) -> bool:
+def is_ours(volume: Volume) -> bool:
+    """Whether a volume is a prediction that volengine has made: then 1 is 1 / 255 even where there is no more."""
     steps = [step.get("verb") for step in volume.facts.get("history") or []]
     made = [verb for verb in steps if verb not in COPIES]  # a part of a prediction that holds 0 alone is no mask
     return volume.kind == "probability" and bool(made) and made[-1] in PREDICTS

@@ -34,12 +34,14 @@ SLAB = 64
 
 
 class Slab(NamedTuple):
-    """What shows the slab: a volume with its grid, or surfaces; ``where`` it is; ``tomogram``, whose it is."""
+    """What shows the slab: a volume with its grid, or surfaces; ``where`` it is; ``tomogram``, whose it is; ``is_mask``
+    of a prediction as of :class:`~volengine.tasks.picks.voxels.Voxels`."""
 
     source: Volume | SurfaceSet
     where: str
     tomogram: str
     grid: Grid | None = None
+    is_mask: bool = False
 
 
 def lamella_columns(places: Floats, slab: Slab, recipe: PicksMeasureRecipe) -> tuple[Columns, str]:
@@ -68,7 +70,7 @@ def lamella_columns(places: Floats, slab: Slab, recipe: PicksMeasureRecipe) -> t
         return _named(*_from_surfaces(places, slab.source, slab.where)), ""
     assert slab.grid is not None
     grid, volume = slab.grid, slab.source
-    heights, y, x = _heights(volume, slab.where, grid, recipe)
+    heights, y, x = _heights(volume, slab, grid, recipe)
     offset = np.asarray(grid.offset)
     faces = [
         fit_face(height, y, x, grid.voxel_size, f"{slab.where}, face of {what} z")
@@ -89,7 +91,7 @@ def _named(depth: Floats, low: Floats, high: Floats) -> Columns:
     return {f"lamella.{name}": column / NM for name, column in made.items()}
 
 
-def _heights(volume: Volume, where: str, grid: Grid, recipe: PicksMeasureRecipe) -> tuple[Heights, Floats, Floats]:
+def _heights(volume: Volume, slab: Slab, grid: Grid, recipe: PicksMeasureRecipe) -> tuple[Heights, Floats, Floats]:
     """Heights of the faces in each cell, and the middles of the cells along y and along x, voxels."""
     side = [
         max(LEAST_SIDE, round(recipe.lamella_cell_nm * NM / size), -(-n // MOST_CELLS))
@@ -99,21 +101,26 @@ def _heights(volume: Volume, where: str, grid: Grid, recipe: PicksMeasureRecipe)
     for edge, n in zip(edges, volume.shape[1:], strict=True):
         edge[-1] = n  # what is left belongs to the last cell
     threshold = recipe.threshold if volume.kind == "probability" else None
-    voxels = Voxels(volume, where, threshold) if volume.kind != "intensity" else None
+    voxels = Voxels(volume, slab.where, threshold, is_mask=slab.is_mask) if volume.kind != "intensity" else None
     source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
     profile = np.empty((volume.shape[0], len(edges[0]) - 1, len(edges[1]) - 1))
     share, binary = np.empty_like(profile), True
     for row in range(profile.shape[1]):
         for column in range(profile.shape[2]):
             y, x = edges[0][row : row + 2].tolist(), edges[1][column : column + 2].tolist()
-            for slab in Box((0, y[0], x[0]), (volume.shape[0], y[1], x[1])).slabs(SLAB):
-                part = (slice(slab.start[0], slab.stop[0]), row, column)
+            for box in Box((0, y[0], x[0]), (volume.shape[0], y[1], x[1])).slabs(SLAB):
+                part = (slice(box.start[0], box.stop[0]), row, column)
                 if voxels is None:
-                    values = source.read(slab).astype(np.float64)
+                    values = source.read(box).astype(np.float64)
+                    if odd := int(np.count_nonzero(~np.isfinite(values))):
+                        raise InputError(
+                            f"{slab.where}: {odd} of {values.size} values in voxels {box.start} to {box.stop} are NaN "
+                            "or infinite; replace them, or give a mask of the slab with --lamella."
+                        )
                     profile[part], share[part] = values.var(axis=(1, 2)), values.mean(axis=(1, 2))
                     binary = binary and bool(((values == 0) | (values == 1)).all())
                 else:
-                    share[part] = voxels.mask(slab).mean(axis=(1, 2))
+                    share[part] = voxels.mask(box).mean(axis=(1, 2))
     mask = voxels is not None or binary  # many formats do not say that a volume is a mask
     found = faces_of_mask(share) if mask else faces_of_variance(profile)
     y, x = ((edge[:-1] + edge[1:] - 1) / 2 for edge in edges)

@@ -126,6 +126,8 @@ def _check_extent(picks: Picks, volume: Volume, mask: str) -> None:
 def _wanted(volume: Volume, index: NDArray[np.float64], recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
     """Whether the value at each index is wanted."""
     value, there = values_at(volume, index)
+    if odd := int(np.isnan(value[there]).sum()):
+        raise InputError(f"{recipe.mask}: is NaN at {odd} of {len(value)} picks, which are neither in nor out.")
     if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu":  # 255 is a probability of 1
         value /= 255
     value = np.where(there, value, 0)

@@ -18,6 +18,7 @@ from volengine.core.digest import digest_of
 from volengine.core.errors import FormatError
 from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
+from volengine.ops.stored import mask_in
 from volengine.tasks.common.division import NOTES, Piece, near_rows
 from volengine.tasks.common.lying import Grid
 from volengine.tasks.common.set_read import READ_BYTES, SetRead
@@ -35,7 +36,7 @@ KEPT_BYTES = 200
 NEAREST_BYTES = 700
 """Memory for each vertex of a surface among whose faces the nearest is searched."""
 
-ROW, MASK = "row", "mask"
+ROW = "row"
 
 
 def read_places(places: dict[str, str]) -> NDArray[np.float64]:
@@ -75,31 +76,6 @@ def _mine(block: Block, places: dict[str, str]) -> tuple[NDArray[np.int64], NDAr
 
 def _table(rows: NDArray[np.int64], columns: Columns) -> Table:
     return {ROW: rows, **columns}
-
-
-def mask_of_volume(block: Block, volume: dict[str, Any], where: str) -> Result:
-    """Kernel: whether a volume of whole numbers is a mask, which only all of its values say.
-
-    Parameters
-    ----------
-    volume
-        The volume as JSON.
-    where
-        How messages name it.
-
-    Returns
-    -------
-    Result
-        ``mask`` (1,).
-    """
-    read = Volume.from_json(volume)
-    voxels = Voxels(read, where, 0.5, known_mask=False, kept=CACHE_BYTES)
-    return Result(table={MASK: np.array([voxels.is_mask()])})
-
-
-def mask_of_volume_bytes(itemsize: int) -> int:
-    """Bytes that :func:`mask_of_volume` needs for voxels of so many bytes."""
-    return 4 * itemsize * LARGEST + CACHE_BYTES
 
 
 def beside_set(block: Block, surfaces: dict[str, Any], grid: list[list[float]], places: dict[str, str]) -> Result:
@@ -146,14 +122,19 @@ def beside_volume(
     grid: list[list[float]],
     reach_nm: float,
     places: dict[str, str],
+    scale: float | None = None,
 ) -> Result:
     """Kernel: the nearest voxel of labels, or of a prediction, for some picks.
 
+    The table ``kind``, if there is one, says whether a prediction is a mask (:mod:`~volengine.tasks.common.readings`).
+
     Parameters
     ----------
-    volume, where
-        As of :func:`mask_of_volume`.
-    threshold, labels
+    volume
+        The volume as JSON.
+    where
+        How messages name it.
+    threshold, labels, scale
         Which voxels count, as of :class:`~volengine.tasks.picks.voxels.Voxels`.
     grid
         Voxel size, and place of the first voxel, angstrom.
@@ -169,8 +150,7 @@ def beside_volume(
     """
     rows, at = _mine(block, places)
     read = Volume.from_json(volume)
-    known = bool(next(iter(block.tables[MASK].values()))[MASK][0]) if MASK in block.tables else None
-    voxels = Voxels(read, where, threshold, tuple(labels), known, CACHE_BYTES)
+    voxels = Voxels(read, where, threshold, tuple(labels), mask_in(block.tables), scale, CACHE_BYTES)
     columns = beside_voxels(at, voxels, Grid.from_json(grid), reach_nm)
     check_unchanged(read, full=False)
     return Result(table=_table(rows, columns), counts={"picks": len(rows)})
@@ -235,7 +215,7 @@ def depth_in_slab(
         slab = Slab(SetRead.from_json(surfaces).open(), where, tomogram)
     else:
         assert volume is not None
-        slab = Slab(Volume.from_json(volume), where, tomogram, Grid.from_json(grid))
+        slab = Slab(Volume.from_json(volume), where, tomogram, Grid.from_json(grid), mask_in(block.tables))
     columns, said = lamella_columns(at, slab, PicksMeasureRecipe.from_json(recipe))
     return Result(table={**_table(np.arange(len(at)), columns), NOTES: np.array([said], str)})
 

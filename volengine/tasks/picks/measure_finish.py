@@ -19,6 +19,7 @@ from volengine.engine.plan import Made, Plan
 from volengine.io.identity import check_unchanged
 from volengine.tasks.common.division import NOTES
 from volengine.tasks.common.ended import note
+from volengine.tasks.common.readings import reading_line
 from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.picks.around import Columns, neighbours
 
@@ -70,7 +71,8 @@ def keep_measured(
     places
         The file of the picks' places.
     things
-        Kind, name and stage of each thing around the picks, and what was read.
+        Kind, name and stage of each thing around the picks, what was read, and the stage that has decided whether it
+        is a mask.
     kinds
         Kind and name of each thing; ``things`` is empty where there are no picks, so that nothing was read.
     neighbours_nm, neighbour
@@ -89,14 +91,17 @@ def keep_measured(
     ChangedError
         What was read has changed since the run was planned.
     """
+    read = list[str]()
     for thing in things:
         if thing["set"] is not None:
             SetRead.from_json(thing["set"]).check(how)
         if thing["volume"] is not None:
-            check_unchanged(Volume.from_json(thing["volume"]))
+            volume = Volume.from_json(thing["volume"])
+            check_unchanged(volume)
+            read += reading_line(thing["name"], volume, tables, thing["decision"])
     with Path(places["path"]).open("rb") as file:
         place = np.load(file, allow_pickle=False)
-    told, columns = list(notes), Columns()
+    told, columns = [*notes, *(f"{line}." for line in read)], Columns()
     for number, (kind, name) in enumerate(kinds):
         if kind not in COMPARTMENTS and "inside" not in columns:
             columns |= _inside(columns, len(place))

@@ -9,8 +9,10 @@ from pathlib import Path
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
+from volengine.io.names import same_tomogram
 from volengine.io.surfaces import SurfaceSet
 from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
+from volengine.tasks.common.unread import Unread
 from volengine.tasks.picks.around import index_in
 from volengine.tasks.picks.masks import lattice_of, volume_on
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
@@ -18,6 +20,7 @@ from volengine.tasks.picks.surroundings import (
     Around,
     groups_of,
     lamella_around,
+    of_another,
     of_tomogram,
     placed,
     surfaces_around,
@@ -36,21 +39,30 @@ class Surroundings:
         The picks of each tomogram.
     recipe
         What is measured.
+    alone
+        Whether there are no picks of other tomograms, as far as the tables say.
 
     Raises
     ------
     MissingError, InputError
         Something does not exist, has no name, or two things have the same.
+    VolengineError
+        Nothing of what an option names can be opened. One thing of several fails its own tomogram alone.
     """
 
-    def __init__(self, tables: Sequence[Picks], recipe: PicksMeasureRecipe):
-        self.recipe, self.alone = recipe, len(tables) == 1
-        size = tables[0].voxel_size if tables else (1.0, 1.0, 1.0)
-        self.surfaces = groups_of(surfaces_around(recipe.surface, "--surface"))
-        self.labels = groups_of(volumes_around(recipe.labels, "--labels", size, classes=True))
-        self.predictions = groups_of(volumes_around(recipe.probability, "--probability", size))
-        self.values = groups_of(volumes_around(recipe.value, "--value", size))
+    def __init__(self, tables: Sequence[Picks], recipe: PicksMeasureRecipe, *, alone: bool = True):
+        self.recipe, self.alone = recipe, alone and len({one.tomogram for one in tables}) == 1
+        sizes = {one.voxel_size for one in tables}
+        size = sizes.pop() if len(sizes) == 1 else None
+        around = (
+            surfaces_around(recipe.surface, "--surface"),
+            volumes_around(recipe.labels, "--labels", size, classes=True, results=recipe.results),
+            volumes_around(recipe.probability, "--probability", size, results=recipe.results),
+            volumes_around(recipe.value, "--value", size, results=recipe.results),
+        )
+        self.surfaces, self.labels, self.predictions, self.values = map(groups_of, around)
         self.lamella = lamella_around(recipe.lamella, size)
+        self.unnamed = [one for group in around for one in group if not one.name]
         used = [name for group in (self.surfaces, self.labels, self.predictions) for name in group]
         used += [name for name in self.values if name in self.predictions]
         twice = next((name for name in used if used.count(name) > 1), None)
@@ -117,6 +129,9 @@ class TableGiven:
         """
         notes: list[str] = []
         given = self.around
+        for lost in given.unnamed:
+            if isinstance(lost.source, Unread) and self._is_mine(lost.tomogram):
+                raise lost.source.error
         made = [self._surfaces("surfaces", self._mine(group), notes) for group in given.surfaces.values()]
         for kind, groups in (("labels", given.labels), ("probability", given.predictions), ("value", given.values)):
             made += [self._volume(kind, self._mine(group), notes) for group in groups.values()]
@@ -125,10 +140,15 @@ class TableGiven:
             if isinstance(one.source, SurfaceSet):
                 made.append(self._surfaces("lamella", one, notes))
             else:
+                assert isinstance(one.source, Volume)
                 lies = volume_on(self.picks, one.source, one.path, self._asked)
                 notes += filter(None, [lies.way])
                 made.append(Thing("lamella", one.name, one.path, one.source, lies.grid))
         return made, notes
+
+    def _is_mine(self, tomogram: str) -> bool:
+        mine = self.picks.tomogram
+        return same_tomogram(mine, [tomogram]) is not None or (self.around.alone and not of_another(mine, tomogram))
 
     def _mine(self, group: Sequence[Around]) -> Around:
         recipe = self.around.recipe

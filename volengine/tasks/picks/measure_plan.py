@@ -13,14 +13,14 @@ from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
-from volengine.engine.stage import Stage, TableInput, kernel_bytes
+from volengine.engine.stage import Stage, kernel_bytes
 from volengine.io.surfaces import SurfaceSet
 from volengine.tasks.common.division import line_of
+from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.picks.around import SURFACES_KEPT
 from volengine.tasks.picks.measure_given import TableGiven, Thing
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
-from volengine.tasks.picks.voxels import may_be_mask
 
 ROWS = 10_000
 """Picks of a unit, at most."""
@@ -65,9 +65,11 @@ def plan_measure_picks(
     stages: list[Stage] = []
     described: list[dict[str, Any]] = []
     for number, thing in enumerate(things if len(place) else ()):
-        made = _Thing(number, thing, source, places, recipe)
+        made = _Thing(number, thing, source, places, recipe, options)
         stages += made.stages()
-        described.append({"kind": thing.kind, "name": thing.name, "stage": stages[-1].name, **made.read})
+        decision = "" if made.reading is None else made.reading.decision
+        facts = {"kind": thing.kind, "name": thing.name, "stage": stages[-1].name, "decision": decision}
+        described.append({**facts, **made.read})
     params = {
         "out": out,
         "places": places,
@@ -88,17 +90,29 @@ class _Thing:
     """The stages of one thing."""
 
     def __init__(
-        self, number: int, thing: Thing, given: TableGiven, places: dict[str, str], recipe: PicksMeasureRecipe
+        self,
+        number: int,
+        thing: Thing,
+        given: TableGiven,
+        places: dict[str, str],
+        recipe: PicksMeasureRecipe,
+        options: RunOptions,
     ):
         self.number, self.thing, self.places, self.recipe = number, thing, places, recipe
         self.tomogram, count, how = given.picks.tomogram, len(given.picks), given.how
         parts = 2 ** max(0, math.ceil(math.log2(count / ROWS)))
         self.parts, self.rows, self.count = parts, -(-count // parts), count
         self.read: dict[str, Any] = {"set": None, "volume": None}
+        self.reading: Reading | None = None
         if isinstance(thing.source, SurfaceSet):
             self.read["set"] = SetRead.of(thing.source, how).to_json()
         else:
-            self.read["volume"] = _volume(thing.source, how).to_json()
+            volume = _volume(thing.source, how)
+            self.read["volume"] = volume.to_json()
+            prediction = thing.kind == "probability"
+            if prediction or (thing.kind == "lamella" and volume.kind == "probability"):
+                scale = recipe.scale if prediction else None
+                self.reading = reading_of(volume, scale, f"picks-read-{number}", options, what="picks measure")
 
     def stages(self) -> list[Stage]:
         """Return the stages, of which the last one emits the columns."""
@@ -110,54 +124,50 @@ class _Thing:
             "lamella": self._lamella,
         }[self.thing.kind]()
 
-    def _stage(
-        self, what: str, function: str, params: dict[str, Any], units: int, tables: Any = None, **facts: int
-    ) -> Stage:
-        kernel = f"{_BLOCKS}:{function}"
-        return Stage(
+    def _stage(self, what: str, function: str, params: dict[str, Any], units: int, **facts: int) -> list[Stage]:
+        """The stage that emits the columns, behind those that find out whether a prediction is a mask."""
+        kernel, reading = f"{_BLOCKS}:{function}", self.reading
+        stage = Stage(
             f"picks-{what}-{self.number}",
             kernel,
             line_of(units),
             params=params,
-            tables=tables or {},
+            tables={} if reading is None else reading.tables(),
             emits=True,
             kernel_bytes=kernel_bytes(kernel, **facts),
         )
+        return [*(() if reading is None else reading.stages), stage]
 
     def _surfaces(self) -> list[Stage]:
         sizes = sorted((vertices for _, vertices in SetRead.from_json(self.read["set"]).counts), reverse=True)
         grid = self.thing.grid.to_json()
         params = {"surfaces": self.read["set"], "grid": grid, "places": self.places}
         kept, largest = sum(sizes[:SURFACES_KEPT]), max(sizes, default=0)
-        return [self._stage("surfaces", "beside_set", params, self.parts, largest=largest, kept=kept, rows=self.rows)]
+        return self._stage("surfaces", "beside_set", params, self.parts, largest=largest, kept=kept, rows=self.rows)
 
     @property
     def _itemsize(self) -> int:
         return int(np.dtype(self.read["volume"]["dtype"]).itemsize)
 
     def _voxels(self) -> list[Stage]:
-        assert isinstance(self.thing.source, Volume)
         prediction = self.thing.kind == "probability"
-        asked = {"volume": self.read["volume"], "where": self.thing.where}
-        first: list[Stage] = []
-        if prediction and may_be_mask(self.thing.source):
-            first = [self._stage("mask", "mask_of_volume", asked, 1, itemsize=self._itemsize)]
         params = {
-            **asked,
+            "volume": self.read["volume"],
+            "where": self.thing.where,
             "threshold": self.recipe.threshold if prediction else None,
+            "scale": self.recipe.scale if prediction else None,
             "labels": list(self.thing.labels),
             "grid": self.thing.grid.to_json(),
             "reach_nm": self.recipe.reach_nm,
             "places": self.places,
         }
-        tables = {"mask": TableInput(first[0].name, "all")} if first else {}
         need = {"itemsize": self._itemsize, "rows": self.rows}
-        return [*first, self._stage("voxels", "beside_volume", params, self.parts, tables, **need)]
+        return self._stage("voxels", "beside_volume", params, self.parts, **need)
 
     def _value(self) -> list[Stage]:
         params = {"volume": self.read["volume"], "grid": self.thing.grid.to_json(), "places": self.places}
         need = {"itemsize": self._itemsize, "rows": self.rows}
-        return [self._stage("value", "value_of_volume", params, self.parts, **need)]
+        return self._stage("value", "value_of_volume", params, self.parts, **need)
 
     def _lamella(self) -> list[Stage]:
         surfaces, volume = self.read["set"], self.read["volume"]
@@ -176,7 +186,7 @@ class _Thing:
         vertices = 0 if surfaces is None else sum(count for _, count in SetRead.from_json(surfaces).counts)
         itemsize = 0 if volume is None else self._itemsize
         need = {"itemsize": itemsize, "vertices": vertices, "rows": self.count}
-        return [self._stage("lamella", "depth_in_slab", params, 1, **need)]
+        return self._stage("lamella", "depth_in_slab", params, 1, **need)
 
 
 def _volume(source: Volume, how: str) -> Volume:

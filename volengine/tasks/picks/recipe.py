@@ -11,6 +11,7 @@ from volengine.core.conditions import check_condition
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
+from volengine.ops.stored import check_scale
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ class PicksMeasureRecipe(PicksMergeRecipe):
 
     Parameters
     ----------
+    results
+        Folder of results of volengine run (its out): the picks of a manifest's tomograms, and what is named by its
+        feature alone: for probability and value the prediction, after the rules; for labels the labels of its picks.
     surface
         Sets of surfaces (folders .surfaces) or meshes: distance, side, number of the nearest, inside of closed ones.
     labels
@@ -115,6 +119,9 @@ class PicksMeasureRecipe(PicksMergeRecipe):
         Predictions: the same where they are above the threshold, and their value.
     threshold
         The probability above which voxels belong to the feature.
+    scale
+        The values of predictions are divided by it: 255 for probabilities that are stored as 0 to 255 by a program that
+        does not say so, 100 for percent. It also says that they are predictions, if their metadata say otherwise.
     value
         Volumes whose values at the picks are written.
     reach_nm
@@ -134,10 +141,12 @@ class PicksMeasureRecipe(PicksMergeRecipe):
         The distance to the neighbour of this rank is written, if neighbours_nm is given; 1: the nearest.
     """
 
+    results: str | None = None
     surface: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     probability: tuple[str, ...] = ()
     threshold: float = 0.5
+    scale: float | None = None
     value: tuple[str, ...] = ()
     reach_nm: float = 50.0
     mask_grid: Literal["auto", "faces", "centres"] = "auto"
@@ -155,6 +164,9 @@ class PicksMeasureRecipe(PicksMergeRecipe):
                 raise InputError(f"{name} is {value}; it must be a positive number of nanometres.")
         if not 0 <= self.threshold < 1:
             raise InputError(f"threshold is {self.threshold}; it must be a probability from 0 to below 1.")
+        check_scale(self.scale)
+        if self.scale is not None and not self.probability:
+            raise InputError("scale is about predictions; give probability, too.")
         if self.neighbour < 1:
             raise InputError(f"neighbour is {self.neighbour}; 1 is the nearest one.")
         if self.neighbour != 1 and self.neighbours_nm is None:

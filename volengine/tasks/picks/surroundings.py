@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from volengine.io.names import another_of_series, is_multilabel, same_tomogram, 
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.inputs import expand, globbed
 from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature_of, open_sized, tomogram_in
+from volengine.tasks.common.unread import Unread, opened_beside
+from volengine.tasks.picks.of_run import OF_RUN, is_feature
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
 RESERVED = ("inside", "lamella", "neighbours", "none")
@@ -33,7 +35,7 @@ class Around:
     tomogram
         Whose it is, by its name or its metadata.
     source
-        The volume, or the surfaces.
+        The volume, or the surfaces; or why they could not be opened, which fails their tomogram alone.
     labels
         Of a label volume: the labels that count; none: all but 0.
     """
@@ -41,12 +43,21 @@ class Around:
     name: str
     path: str
     tomogram: str
-    source: Volume | SurfaceSet
+    source: Volume | SurfaceSet | Unread
     labels: tuple[int, ...] = ()
 
 
-def volumes_around(given: Iterable[str], option: str, voxel_size: Vector3, *, classes: bool = False) -> list[Around]:
+def volumes_around(
+    given: Iterable[str],
+    option: str,
+    voxel_size: Vector3 | None,
+    *,
+    classes: bool = False,
+    results: str | None = None,
+) -> list[Around]:
     """Open the volumes that an option names, from their metadata.
+
+    One that cannot be opened is among them with the reason; without a name (``""``) if its columns are not known.
 
     Parameters
     ----------
@@ -58,19 +69,26 @@ def volumes_around(given: Iterable[str], option: str, voxel_size: Vector3, *, cl
         Of volumes that do not state it.
     classes
         Whether they are label volumes, whose classes, where they state some, are things of their own.
+    results
+        Folder of the results of a run, in which features are looked for that are named instead of paths.
 
     Raises
     ------
     MissingError, InputError
         There is no such volume; or nothing says what its columns are to be called.
     """
-    found = []
+    found: list[Around] = []
     for text in given:
         name, labels, where = split_name(text)
         if labels and not classes:
             raise InputError(f"{text}: {option} is not about labels; give NAME=PATH.")
-        for path in paths_of(where):
-            volume = open_sized(path, voxel_size)
+        if results is not None and is_feature(where):
+            name, paths = name or checked(where, text), OF_RUN[classes](results, where)
+        else:
+            paths = paths_of(where)
+        beside = opened_beside(paths, lambda path: open_sized(path, voxel_size))
+        known = len(found)
+        for path, volume in beside.opened.items():
             feature = feature_of(volume)
             tomogram = tomogram_in(volume.name, feature)
             stated = volume.facts.get("classes") if classes and not name else None
@@ -87,18 +105,37 @@ def volumes_around(given: Iterable[str], option: str, voxel_size: Vector3, *, cl
                     "call the file TOMOGRAM__NAME."
                 )
             found.append(Around(name or checked(feature, path), path, tomogram, volume, labels))
+        found += _unread(beside.unread, name, {one.name for one in found[known:]}, labels)
     return found
+
+
+def _unread(
+    unread: Iterable[Unread], name: str, known: Collection[str], labels: tuple[int, ...] = ()
+) -> Iterable[Around]:
+    """What could not be opened, with the name that the user gives; or that in its file's name, if others have it.
+
+    Raises
+    ------
+    VolengineError
+        Nothing of a path can be opened, and nothing says what its columns would be.
+    """
+    for one in unread:
+        called = name or (checked(one.feature, one.path) if one.feature else "")
+        if not (called or known):
+            raise one.error
+        yield Around(called if name or not known or called in known else "", one.path, one.tomogram, one, labels)
 
 
 def surfaces_around(given: Iterable[str], option: str) -> list[Around]:
     """Open the sets of surfaces that an option names; arguments and errors are those of :func:`volumes_around`."""
-    found = []
+    found: list[Around] = []
     for text in given:
         name, labels, where = split_name(text)
         if labels:
             raise InputError(f"{text}: surfaces have no labels; give {option} NAME=PATH.")
-        for path in _sets_in(globbed([where], "set of surfaces")):
-            surfaces = open_surfaces(path)
+        beside = opened_beside(_sets_in(globbed([where], "set of surfaces")), open_surfaces)
+        known = len(found)
+        for path, surfaces in beside.opened.items():
             stem = Path(path).stem
             feature = surfaces.facts.feature or feature_in(stem)
             tomogram = surfaces.facts.tomogram if (Path(path) / FACTS).is_file() else ""
@@ -109,12 +146,13 @@ def surfaces_around(given: Iterable[str], option: str) -> list[Around]:
                     "call it TOMOGRAM__NAME."
                 )
             found.append(Around(name or checked(feature, path), path, tomogram, surfaces))
+        found += _unread(beside.unread, name, {one.name for one in found[known:]})
     return found
 
 
 def paths_of(where: str) -> list[str]:
-    """The volumes that a path names; labels in a store (``store.ome.zarr#labels/atlas``) are one."""
-    return [where] if split_group(where)[1] else expand([where])
+    """The volumes that a path names; also labels in stores (``stores#labels/atlas``)."""
+    return expand([where])
 
 
 def _sets_in(paths: Iterable[str]) -> list[str]:
@@ -152,9 +190,14 @@ def checked(name: str, where: str) -> str:
 
 
 def groups_of(given: Sequence[Around]) -> dict[str, list[Around]]:
-    """Sort what is around by name, in the order of the names; two of the same name and tomogram are refused."""
+    """Sort what is around by name, in the order of the names; two of the same name and tomogram are refused.
+
+    What has no name, because it could not be opened, is left out.
+    """
     groups: dict[str, list[Around]] = {}
     for one in given:
+        if not one.name:
+            continue
         others = groups.setdefault(one.name, [])
         twin = next((other for other in others if same_tomogram(one.tomogram, [other.tomogram])), None)
         if twin is not None:
@@ -185,7 +228,16 @@ def of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: bo
     ------
     InputError
         None of them does.
+    VolengineError
+        It could not be opened.
     """
+    found = _of_tomogram(picks, group, alone=alone, asked=asked)
+    if isinstance(found.source, Unread):
+        raise found.source.error
+    return found
+
+
+def _of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: bool) -> Around:
     by_name = {one.tomogram: one for one in group}
     name = same_tomogram(picks.tomogram, by_name)
     if name is not None:
@@ -195,8 +247,13 @@ def of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: bo
         return only
     raise InputError(
         f"There is no {only.name!r} of tomogram {picks.tomogram!r}; there is that of {', '.join(list(by_name)[:8])}"
-        f"{' ...' if len(by_name) > 8 else ''}. Give it, or choose the picks with --tomogram."
+        f"{' ...' if len(by_name) > 8 else ''}. Give it, or choose the picks with --tomogram.{_lost(group)}"
     )
+
+
+def _lost(group: Sequence[Around]) -> str:
+    lost = [one.source for one in group if isinstance(one.source, Unread)]
+    return f" What could not be opened may be it: {lost[0].error}" if lost else ""
 
 
 def of_another(name: str, other: str) -> bool:
@@ -221,7 +278,7 @@ def placed(around: Around, picks: Picks) -> SurfaceSet:
     return surfaces
 
 
-def lamella_around(given: Sequence[str], voxel_size: tuple[float, float, float]) -> list[Around]:
+def lamella_around(given: Sequence[str], voxel_size: Vector3 | None) -> list[Around]:
     """Open what shows the lamella: volumes and sets of surfaces, of one tomogram or of many."""
     from volengine.io.meshes import ENDINGS
 
@@ -231,9 +288,10 @@ def lamella_around(given: Sequence[str], voxel_size: tuple[float, float, float])
         if Path(where).suffix.lower() in (ENDING, *ENDINGS) or _holds_sets(where):
             found += surfaces_around([f"slab={where}"], "--lamella")
             continue
-        for path in paths_of(where):
-            volume = open_sized(path, voxel_size)
+        beside = opened_beside(paths_of(where), lambda path: open_sized(path, voxel_size))
+        for path, volume in beside.opened.items():
             found.append(Around("slab", path, tomogram_in(volume.name, feature_of(volume)), volume))
+        found += _unread(beside.unread, "slab", ())
     return found
 
 

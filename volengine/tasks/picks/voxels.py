@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source
 from volengine.ops.near_voxels import NearestVoxels
-from volengine.ops.stored import as_prediction, checked_span, is_mask, span
+from volengine.ops.stored import as_prediction, checked_span
 
 CACHE_BYTES = 512 << 20
 """Chunks of a volume that are kept at a time."""
@@ -72,8 +71,11 @@ class Voxels:
         Of a prediction: voxels above it belong to the feature. ``None``: the volume holds labels.
     labels
         The labels that count; none: all but 0.
-    known_mask
-        Of a prediction of whole numbers: whether it is a mask of 0 and 1 (:meth:`is_mask` says it), if that is known.
+    is_mask
+        Of a prediction of whole numbers: whether it is a mask of 0 and 1, which only all of its values say
+        (:mod:`volengine.tasks.common.readings`).
+    scale
+        Of a prediction: its values are divided by it.
     kept
         Bytes of chunks that are kept.
     """
@@ -82,37 +84,20 @@ class Voxels:
     where: str
     threshold: float | None = None
     labels: tuple[int, ...] = ()
-    known_mask: bool | None = None
+    is_mask: bool = False
+    scale: float | None = None
     kept: int = CACHE_BYTES
     _source: Source = field(init=False, repr=False)
-    _mask: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._source = ChunkCache(self.kept).over(open_source(self.volume), self.volume)
         if self.threshold is None and self.volume.kind == "probability":
             raise InputError(f"{self.where} is a prediction, and no label volume; give it with --probability.")
-        if self.known_mask is not None:
-            self._mask = self.known_mask
-        elif self.threshold is not None and may_be_mask(self.volume):
-            self._mask = self.is_mask()
-
-    def is_mask(self) -> bool:
-        """Whether a volume of whole numbers is a mask of 0 and 1, and no prediction; all of it is read."""
-        labels = self.volume.kind == "labels"
-        spans = [span(self._source.read(box)) for box in self.blocks()]  # 1 is 1 / 255 in a prediction, 1 in a mask
-        return is_mask(min(s[0] for s in spans), max(s[1] for s in spans), self.where, labels=labels)
 
     @property
     def side(self) -> Index3:
         """Voxels of a block, z, y, x."""
         return block_side(self.volume)
-
-    def blocks(self) -> Iterator[Box]:
-        """All blocks of the volume."""
-        side, shape = self.side, self.volume.shape
-        for at in np.ndindex(*(-(-n // s) for n, s in zip(shape, side, strict=True))):
-            start = index3(a * s for a, s in zip(at, side, strict=True))
-            yield Box(start, index3(a + s for a, s in zip(start, side, strict=True))).clip(shape)
 
     def values(self, box: Box) -> Array:
         """Labels, or probabilities from 0 to 1, in a box.
@@ -130,8 +115,8 @@ class Voxels:
                     "labels are. A prediction is given with --probability."
                 )
             return values
-        prediction = as_prediction(values, mask=self._mask)
-        checked_span(prediction, box, self.where)
+        prediction = as_prediction(values, mask=self.is_mask, scale=self.scale)
+        checked_span(prediction, box, self.where, self.scale)
         return prediction if prediction.dtype.kind == "f" else prediction / 255
 
     def mask(self, box: Box) -> NDArray[np.bool_]:
@@ -160,11 +145,6 @@ class Voxels:
                 box = core.grow((1, 1, 1)).clip(self.volume.shape)
                 mask = self.mask(box)
                 near.add(~mask if inverse else mask, box, core)
-
-
-def may_be_mask(volume: Volume) -> bool:
-    """Whether only its values say if a volume is a prediction or a mask: whole numbers, and nothing is stated."""
-    return np.dtype(volume.dtype).kind in "iub" and volume.kind != "probability"
 
 
 def block_side(volume: Volume) -> Index3:

@@ -46,8 +46,10 @@ from volengine.ops.score_masks import (
 )
 from volengine.ops.skeleton import slice_skeleton, surface_skeleton
 from volengine.ops.stored import as_prediction, checked_span, is_mask, span
+from volengine.ops.stored_labels import check_no_labels, runs_and_ramps, values_there
 from volengine.tasks.common.inputs import expand, without_uncertainty
 from volengine.tasks.common.named import open_sized
+from volengine.tasks.common.readings import is_ours
 from volengine.tasks.score.recipe import ScoreRecipe
 from volengine.tasks.score.table import checked_table
 
@@ -223,9 +225,12 @@ def _mask(volume: Volume, where: str, recipe: ScoreRecipe) -> NDArray[np.bool_]:
     if recipe.prediction_kind == "labels" or (recipe.prediction_kind == "auto" and volume.kind == "labels"):
         return mask_of(checked_numbers(values, where), None)
     whole = values.dtype.kind in "uib" and recipe.scale is None
-    only = whole and recipe.prediction_kind == "auto" and volume.kind != "probability"
     low, high = span(values) if whole else (0, 0)
     mask = is_mask(low, high, where) if whole else False  # which refuses what is no prediction
+    if whole and not mask and recipe.prediction_kind == "auto" and volume.kind != "probability":
+        runs, ramps = runs_and_ramps(values, 0, values.shape[2]).tolist()
+        check_no_labels(values_there(values), runs, ramps, where, "score")
+    only = recipe.prediction_kind == "auto" and not is_ours(volume)
     prediction = as_prediction(values, mask=mask and only, scale=recipe.scale)
     checked_span(prediction, box, where, recipe.scale)
     return mask_of(prediction, recipe.threshold)

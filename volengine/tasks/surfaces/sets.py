@@ -13,6 +13,7 @@ from volengine.io.names import same_tomogram
 from volengine.io.surfaces import ENDING, FACTS, open_surfaces
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.common.unread import opened_beside
 
 SHOWN = 8
 """Names that a message lists."""
@@ -66,6 +67,8 @@ def one_of(given: str, tomogram: str, option: str) -> str:
     ------
     InputError
         A folder, glob or list has no volume of the tomogram, be it only one of another name, or several.
+    VolengineError
+        The one that has it cannot be opened.
     """
     if not names_many(given):
         return given
@@ -73,12 +76,15 @@ def one_of(given: str, tomogram: str, option: str) -> str:
     if len(paths) == 1 and not tomogram:
         return paths[0]
     named: dict[str, list[tuple[str, str]]] = {}
-    for path in paths:
-        volume = open_sized(path, 1.0, "metadata")
+    beside = opened_beside(paths, lambda path: open_sized(path, 1.0, "metadata"))
+    for path, volume in beside.opened.items():
         feature = feature_of(volume)
         named.setdefault(tomogram_in(volume.name, feature), []).append((path, feature))
     fit = same_tomogram(tomogram, named)
     if fit is None:
+        for lost in beside.unread:
+            if same_tomogram(tomogram, [lost.tomogram]):
+                raise lost.error
         raise InputError(
             f"{given} has no volume of tomogram {tomogram!r}, for {option}; it has {_those_of(named)}. Add it, or give "
             f"{option} the path of the file itself, if it is of this tomogram under another name."
@@ -105,6 +111,8 @@ def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str
         There is no such set.
     InputError
         None of a folder or glob is of the tomogram.
+    VolengineError
+        One of several that is of it by its name cannot be opened.
     """
     found: list[str] = []
     for item in given:
@@ -112,8 +120,12 @@ def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str
         if not (is_pattern(item) or sets_in(item)) or (len(paths) == 1 and not tomogram):
             found += paths
             continue
-        whose = {path: open_surfaces(path).facts.tomogram for path in paths}
-        mine = [path for path in paths if same_tomogram(tomogram, [whose[path]])]
+        beside = opened_beside(paths, open_surfaces)
+        for lost in beside.unread:
+            if same_tomogram(tomogram, [lost.tomogram]):
+                raise lost.error
+        whose = {path: one.facts.tomogram for path, one in beside.opened.items()}
+        mine = [path for path in paths if path in whose and same_tomogram(tomogram, [whose[path]])]
         if not mine:
             raise InputError(
                 f"{item} has no set of surfaces of tomogram {tomogram!r}, for --others; it has "
