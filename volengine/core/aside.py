@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volengine.core.errors import os_advice
-from volengine.core.process import here, is_gone, process
+from volengine.core.process import here, is_gone, started
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -75,8 +75,7 @@ def private_name() -> str:
 @lru_cache(maxsize=4)
 def _owner(pid: int) -> str:
     """Host, a digest of its start and of the container, number and start of a process."""
-    found = process(pid)
-    return f"{_machine()}-{pid}-{found[1] if found else 0}"
+    return f"{_machine()}-{pid}-{started() or 0}"
 
 
 @lru_cache(maxsize=1)
@@ -115,10 +114,15 @@ def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool
     FileExistsError
         There is one, and ``exclusive`` is set.
     """
-    made = make_folders(path.parent)
-    part = path.with_name(private_name())
+    made: list[Path] = []
+    part, replaced = path.with_name(private_name()), False
     try:
-        with part.open("wb") as file:
+        try:
+            file = open(part, "wb")  # noqa: PTH123, SIM115  # pathlib takes longer than the file
+        except (FileNotFoundError, NotADirectoryError):
+            made = make_folders(path.parent)
+            file = open(part, "wb")  # noqa: PTH123, SIM115
+        with file:
             file.write(data)
             file.flush()
             if durable:
@@ -126,9 +130,11 @@ def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool
         if exclusive:
             _link(part, path)
         else:
-            part.replace(path)
+            os.replace(part, path)  # noqa: PTH105
+            replaced = True
     finally:
-        part.unlink(missing_ok=True)
+        if not replaced:
+            part.unlink(missing_ok=True)
     if durable:
         sync_folders([path.parent, *(folder.parent for folder in made)])
 
@@ -261,7 +267,7 @@ def sweep(folder: Path, *, below: bool = True) -> int:
         Search its folders, too.
     """
     count = 0
-    waiting = [folder]
+    waiting = [os.fspath(folder)]
     while waiting:
         place = waiting.pop()
         try:
@@ -269,12 +275,12 @@ def sweep(folder: Path, *, below: bool = True) -> int:
         except (FileNotFoundError, NotADirectoryError):
             continue
         for entry in entries:
-            path = Path(entry.path)
             if is_private(entry.name):
+                path = Path(entry.path)
                 if is_abandoned(path):
                     count += _remove(path)
             elif below and entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
+                waiting.append(entry.path)
     return count
 
 
