@@ -95,7 +95,7 @@ def private_place(folder: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool = False) -> None:
+def put_file(path: str | os.PathLike[str], data: Buffer, *, durable: bool = False, exclusive: bool = False) -> None:
     """Write a file aside and put it in place by one rename; make its folder if it is missing.
 
     Parameters
@@ -114,13 +114,14 @@ def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool
     FileExistsError
         There is one, and ``exclusive`` is set.
     """
-    made: list[Path] = []
-    part, replaced = path.with_name(private_name()), False
+    final = os.fspath(path)  # pathlib takes longer than the file
+    folder = final[: final.rfind(os.sep) + 1]
+    part, replaced, made = folder + private_name(), False, list[Path]()
     try:
         try:
-            file = open(part, "wb")  # noqa: PTH123, SIM115  # pathlib takes longer than the file
+            file = open(part, "wb")  # noqa: PTH123, SIM115
         except (FileNotFoundError, NotADirectoryError):
-            made = make_folders(path.parent)
+            made = make_folders(Path(final).parent)
             file = open(part, "wb")  # noqa: PTH123, SIM115
         with file:
             file.write(data)
@@ -128,26 +129,26 @@ def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool
             if durable:
                 os.fsync(file.fileno())
         if exclusive:
-            _link(part, path)
+            _link(part, final)
         else:
-            os.replace(part, path)  # noqa: PTH105
+            os.replace(part, final)  # noqa: PTH105
             replaced = True
     finally:
         if not replaced:
-            part.unlink(missing_ok=True)
+            Path(part).unlink(missing_ok=True)
     if durable:
-        sync_folders([path.parent, *(folder.parent for folder in made)])
+        sync_folders([folder or os.curdir, *(one.parent for one in made)])
 
 
-def _link(part: Path, path: Path) -> None:
+def _link(part: str, path: str) -> None:
     try:
         os.link(part, path)
     except FileExistsError:
         raise
     except OSError:  # file systems without hard links
-        if path.exists():
-            raise FileExistsError(str(path)) from None
-        part.replace(path)
+        if Path(path).exists():
+            raise FileExistsError(path) from None
+        Path(part).replace(path)
 
 
 def make_folders(folder: Path) -> list[Path]:
@@ -161,7 +162,7 @@ def make_folders(folder: Path) -> list[Path]:
     return missing
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: str | os.PathLike[str]) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk.
 
     Some file systems cannot flush a folder, and keep names by other means.
@@ -213,7 +214,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
     return function
 
 
-def sync_folders(folders: Iterable[Path]) -> None:
+def sync_folders(folders: Iterable[str | os.PathLike[str]]) -> None:
     """Wait until the names in some folders are on the disk. Folders that were removed meanwhile are left out."""
     for folder in dict.fromkeys(folders):
         with contextlib.suppress(FileNotFoundError):

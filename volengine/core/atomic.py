@@ -149,7 +149,8 @@ def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[st
     elif files:
         with ThreadPoolExecutor(min(FLUSHERS, len(files))) as pool:  # a file system joins flushes of a moment
             list(pool.map(sync_file, files))
-    sync_folders(sorted(folders, key=lambda f: len(f.parts), reverse=True))
+    deepest_first = sorted(folders, key=lambda folder: len(folder.parts), reverse=True)
+    sync_folders(deepest_first)
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, durable: bool = False) -> None:

@@ -162,8 +162,11 @@ class Lock:
             The folder cannot be written to.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            made = self._create()
+            try:
+                made = self._create()
+            except FileNotFoundError:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                made = self._create()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(

@@ -8,6 +8,7 @@ True
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,7 @@ def remove_node(url: str, path: str) -> None:
 def _put(url: str, key: str, data: bytes, durable: bool, *, exclusive: bool = False) -> None:
     folder = local_path(url)
     if folder is not None:
-        put_file(folder / key, data, durable=durable, exclusive=exclusive)
+        put_file(f"{folder}{os.sep}{key}", data, durable=durable, exclusive=exclusive)
         return
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
