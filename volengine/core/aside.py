@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volengine.core.errors import os_advice
-from volengine.core.process import here, is_gone, process
+from volengine.core.process import here, is_gone, started
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -75,8 +75,7 @@ def private_name() -> str:
 @lru_cache(maxsize=4)
 def _owner(pid: int) -> str:
     """Host, a digest of its start and of the container, number and start of a process."""
-    found = process(pid)
-    return f"{_machine()}-{pid}-{found[1] if found else 0}"
+    return f"{_machine()}-{pid}-{started() or 0}"
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +95,7 @@ def private_place(folder: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool = False) -> None:
+def put_file(path: str | os.PathLike[str], data: Buffer, *, durable: bool = False, exclusive: bool = False) -> None:
     """Write a file aside and put it in place by one rename; make its folder if it is missing.
 
     Parameters
@@ -115,33 +114,41 @@ def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool
     FileExistsError
         There is one, and ``exclusive`` is set.
     """
-    made = make_folders(path.parent)
-    part = path.with_name(private_name())
+    final = os.fspath(path)  # pathlib takes longer than the file
+    folder = final[: final.rfind(os.sep) + 1]
+    part, replaced, made = folder + private_name(), False, list[Path]()
     try:
-        with part.open("wb") as file:
+        try:
+            file = open(part, "wb")  # noqa: PTH123, SIM115
+        except (FileNotFoundError, NotADirectoryError):
+            made = make_folders(Path(final).parent)
+            file = open(part, "wb")  # noqa: PTH123, SIM115
+        with file:
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
         if exclusive:
-            _link(part, path)
+            _link(part, final)
         else:
-            part.replace(path)
+            os.replace(part, final)  # noqa: PTH105
+            replaced = True
     finally:
-        part.unlink(missing_ok=True)
+        if not replaced:
+            Path(part).unlink(missing_ok=True)
     if durable:
-        sync_folders([path.parent, *(folder.parent for folder in made)])
+        sync_folders([folder or os.curdir, *(one.parent for one in made)])
 
 
-def _link(part: Path, path: Path) -> None:
+def _link(part: str, path: str) -> None:
     try:
         os.link(part, path)
     except FileExistsError:
         raise
     except OSError:  # file systems without hard links
-        if path.exists():
-            raise FileExistsError(str(path)) from None
-        part.replace(path)
+        if Path(path).exists():
+            raise FileExistsError(path) from None
+        Path(part).replace(path)
 
 
 def make_folders(folder: Path) -> list[Path]:
@@ -155,7 +162,7 @@ def make_folders(folder: Path) -> list[Path]:
     return missing
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: str | os.PathLike[str]) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk.
 
     Some file systems cannot flush a folder, and keep names by other means.
@@ -207,7 +214,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
     return function
 
 
-def sync_folders(folders: Iterable[Path]) -> None:
+def sync_folders(folders: Iterable[str | os.PathLike[str]]) -> None:
     """Wait until the names in some folders are on the disk. Folders that were removed meanwhile are left out."""
     for folder in dict.fromkeys(folders):
         with contextlib.suppress(FileNotFoundError):
@@ -261,7 +268,7 @@ def sweep(folder: Path, *, below: bool = True) -> int:
         Search its folders, too.
     """
     count = 0
-    waiting = [folder]
+    waiting = [os.fspath(folder)]
     while waiting:
         place = waiting.pop()
         try:
@@ -269,12 +276,12 @@ def sweep(folder: Path, *, below: bool = True) -> int:
         except (FileNotFoundError, NotADirectoryError):
             continue
         for entry in entries:
-            path = Path(entry.path)
             if is_private(entry.name):
+                path = Path(entry.path)
                 if is_abandoned(path):
                     count += _remove(path)
             elif below and entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
+                waiting.append(entry.path)
     return count
 
 

@@ -69,27 +69,39 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
         The folder cannot be written to, or ``path`` is a folder.
     """
     final = Path(path)
-    if parents:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    need_folder(final)
     if final.is_dir():
         raise InputError(f"{final}: is a folder; give the name of a file.")
     part = final.with_name(private_name())
+    file, replaced = _opened_aside(part, final, parents), False
     try:
-        try:
-            file = part.open("wb")
-        except OSError as error:
-            raise InputError(f"{final}: cannot be written ({error.strerror}).") from error
         with file, full_named(final):
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        part.replace(final)
-        if durable:
-            sync_folders([final.parent])
+        os.replace(part, final)  # noqa: PTH105  # pathlib takes longer than the file
+        replaced = True
     finally:
-        part.unlink(missing_ok=True)
+        if not replaced:
+            part.unlink(missing_ok=True)
+    if durable:
+        sync_folders([final.parent])
+
+
+def _opened_aside(part: Path, final: Path, parents: bool) -> IO[bytes]:
+    """Open the temporary file of :func:`replacing`; its folder is made if it is missing and ``parents`` is set."""
+    try:
+        return open(part, "wb")  # noqa: PTH123  # as above
+    except (FileNotFoundError, NotADirectoryError):
+        if parents:
+            final.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{final}: cannot be written ({error.strerror}).") from error
+    need_folder(final)
+    try:
+        return open(part, "wb")  # noqa: PTH123
+    except OSError as error:
+        raise InputError(f"{final}: cannot be written ({error.strerror}).") from error
 
 
 def need_folder(file: Path) -> None:
@@ -137,7 +149,8 @@ def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[st
     elif files:
         with ThreadPoolExecutor(min(FLUSHERS, len(files))) as pool:  # a file system joins flushes of a moment
             list(pool.map(sync_file, files))
-    sync_folders(sorted(folders, key=lambda f: len(f.parts), reverse=True))
+    deepest_first = sorted(folders, key=lambda folder: len(folder.parts), reverse=True)
+    sync_folders(deepest_first)
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, durable: bool = False) -> None:

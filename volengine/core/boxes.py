@@ -11,8 +11,8 @@ Index3 = tuple[int, int, int]
 
 def index3(values: Iterable[int]) -> Index3:
     """Convert three numbers (z, y, x) to a tuple of Python integers."""
-    z, y, x = (int(v) for v in values)
-    return z, y, x
+    z, y, x = values
+    return int(z), int(y), int(x)
 
 
 @dataclass(frozen=True, slots=True, order=True)

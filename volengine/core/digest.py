@@ -61,6 +61,8 @@ def exact_text(value: Any) -> str:
     Of JSON values it is ``json.dumps(value, sort_keys=True)``.
     """
     try:
+        if _is_json(value) and f'"{MARK}' not in (text := json.dumps(value, sort_keys=True)):
+            return text
         return json.dumps(_plain(value), sort_keys=True)
     except RecursionError:
         raise PlanError("A value contains itself, or is nested too deeply; it has no digest.") from None
@@ -68,6 +70,19 @@ def exact_text(value: Any) -> str:
         if isinstance(error, PlanError):
             raise
         raise PlanError(f"A value has no digest: {error}.") from None
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value has JSON's own types only, so that its text is exact if no text begins with :data:`MARK`."""
+    kind = type(value)
+    if kind is dict:
+        for key, one in value.items():
+            if type(key) is not str or (type(one) not in _LEAVES and not _is_json(one)):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        return all(type(one) in _LEAVES or _is_json(one) for one in value)
+    return kind in _LEAVES
 
 
 def _plain(value: Any) -> Any:

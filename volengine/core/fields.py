@@ -25,7 +25,11 @@ _LEAVES = frozenset((str, int, float, bool, type(None)))
 def fields_of(value: Any) -> dict[str, Any]:
     """Return what ``dataclasses.asdict`` returns of a dataclass; values other than containers are not copied."""
     kind: type = type(value)
-    return {name: _plain(getattr(value, name)) for name in _names(kind)}
+    found = {}
+    for name in _names(kind):
+        one = getattr(value, name)
+        found[name] = one if type(one) in _LEAVES else _plain(one)
+    return found
 
 
 @cache
@@ -37,10 +41,15 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in _LEAVES:
         return value
-    if kind in (tuple, list):
+    if kind is tuple or kind is list:
+        if _LEAVES.issuperset(map(type, value)):
+            return kind(value)
         return kind(map(_plain, value))
     if kind is dict:
-        return {_plain(key): _plain(one) for key, one in value.items()}
+        return {
+            key if type(key) in _LEAVES else _plain(key): one if type(one) in _LEAVES else _plain(one)
+            for key, one in value.items()
+        }
     if dataclasses.is_dataclass(kind):
         return fields_of(value)
     return value if not isinstance(value, tuple | list | dict) else _of_its_kind(value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -19,11 +20,28 @@ def here() -> tuple[str, str, str]:
     Machines may share a name, and containers of one machine count processes separately. Where the system does not tell,
     the last two are empty.
     """
+    return socket.gethostname(), *_start_and_container(os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _start_and_container(pid: int) -> tuple[str, str]:
+    """Identifiers of the machine's start and of the container of this process, which are the same as long as it is."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return socket.gethostname(), boot, str(Path("/proc/self/ns/pid").readlink())
+        return boot, str(Path("/proc/self/ns/pid").readlink())
     except OSError:
-        return socket.gethostname(), "", ""
+        return "", ""
+
+
+def started() -> str:
+    """Return the start of this process, as :func:`process` does; empty if it cannot be seen."""
+    return _started(os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _started(pid: int) -> str:
+    found = process(pid)
+    return found[1] if found else ""
 
 
 def process(pid: int) -> tuple[str, str] | None:

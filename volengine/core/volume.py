@@ -7,8 +7,10 @@ voxels. The two are equal if they describe the same voxels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -20,6 +22,8 @@ from volengine.core.roi import moved
 
 Kind = Literal["intensity", "probability", "labels"]
 Vector3 = tuple[float, float, float]
+
+KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,13 @@ class Volume:
             z, y, x = (float(v) for v in getattr(self, key))
             object.__setattr__(self, key, (z, y, x))
         try:
-            object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+            object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         except (TypeError, ValueError, SyntaxError) as error:  # texts with commas are read like Python
             raise InputError(f"{self.url}: {str(self.dtype)[:40]!r} is no dtype.") from error
-        if any(v <= 0 or not np.isfinite(v) for v in self.voxel_size):
+        if any(v <= 0 or not math.isfinite(v) for v in self.voxel_size):
             raise InputError(f"{self.url}: the voxel size must be positive, not {self.voxel_size} angstrom.")
-        if self.kind not in get_args(Kind):
-            raise InputError(f"{self.url}: kind {self.kind!r} is not one of {', '.join(get_args(Kind))}.")
+        if self.kind not in KINDS:
+            raise InputError(f"{self.url}: kind {self.kind!r} is not one of {', '.join(KINDS)}.")
 
     @property
     def size(self) -> int:
@@ -162,6 +166,16 @@ class Volume:
         return (
             f"<Volume {self.name!r}: {self.shape} voxels of {size} angstrom, {self.dtype} {self.kind}, {self.place!r}>"
         )
+
+
+def _dtype_name(dtype: Any) -> str:
+    """Return the name of a dtype; errors are those of ``numpy.dtype``."""
+    return _name_of_text(dtype) if type(dtype) is str else np.dtype(dtype).name
+
+
+@lru_cache(maxsize=64)
+def _name_of_text(dtype: str) -> str:
+    return np.dtype(dtype).name
 
 
 def size_text(sizes: Vector3) -> str:

@@ -146,15 +146,14 @@ class PlanFolder:
         It is created when it is first asked for.
         """
         path = self.path / "token"
-        if not path.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                with path.open("x") as file:
-                    file.write(uuid.uuid4().hex)
-            except FileExistsError:  # another part was faster
-                pass
         for _ in range(100):
-            text = path.read_text()
+            try:
+                text = path.read_text()
+            except FileNotFoundError:
+                self.path.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError), path.open("x") as file:  # another part may be faster
+                    file.write(uuid.uuid4().hex)
+                continue
             if text:
                 return text
             time.sleep(0.05)

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volengine.core.errors import InputError, TakenOverError
-from volengine.core.process import here, is_gone, process
+from volengine.core.process import here, is_gone, started
 
 BEAT_S = 5.0
 """Seconds between two heartbeats."""
@@ -162,8 +162,11 @@ class Lock:
             The folder cannot be written to.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            made = self._create()
+            try:
+                made = self._create()
+            except FileNotFoundError:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                made = self._create()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
@@ -210,7 +213,6 @@ class Lock:
     def _record(self) -> bytes:
         """The file's contents; always of the same length, so that a heartbeat can be written in place."""
         host, boot, namespace = here()
-        found = process(os.getpid())
         value = {
             "counter": f"{self._counter:012d}",
             "beat": _stamp(),
@@ -219,7 +221,7 @@ class Lock:
             "boot": boot,
             "namespace": namespace,
             "pid": os.getpid(),
-            "started": found[1] if found else "",
+            "started": started(),
             "user": _user(),
             "since": self._since,
         }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import MemoryRefusedError
@@ -49,16 +50,17 @@ def io_bytes(stage: Stage) -> tuple[int, int]:
     shape = stage.tiling.shape
     core = stage.tiling.box(0)  # the largest: those at the far ends are cut off
     read = written = 0
-    pieces = np.zeros(stage.tiling.grid, np.int64)
+    pieces: NDArray[np.int64] | None = None
     for source in stage.arrays.values():
         itemsize = np.dtype(source.volume.dtype).itemsize
         if source.parts is not None:
             read += max((Box(*part).size for part in source.parts), default=0) * itemsize
         elif source.owned is None and (blocks := _blocks_of_piece(source, stage)) is not None:
-            pieces[blocks] += int(np.prod(_read_shape(source, core.shape, shape))) * itemsize
+            pieces = np.zeros(stage.tiling.grid, np.int64) if pieces is None else pieces
+            pieces[blocks] += math.prod(_read_shape(source, core.shape, shape)) * itemsize
         else:
-            read += int(np.prod(source.owned or _read_shape(source, core.shape, shape))) * itemsize
-    read += int(pieces.max())
+            read += math.prod(source.owned or _read_shape(source, core.shape, shape)) * itemsize
+    read += 0 if pieces is None else int(pieces.max())
     for output in stage.outputs.values():
         written += output.box(core, (0, 0, 0)).size * np.dtype(output.volume.dtype).itemsize
     return read, written

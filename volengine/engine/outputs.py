@@ -67,6 +67,7 @@ class Outputs:
         self.plan = plan
         self.folder = folder
         self.options = options
+        self._relative: dict[str, str] = {}
 
     # -- images --------------------------------------------------------------------------------------------
 
@@ -201,22 +202,28 @@ class Outputs:
 
     def _from_here(self, place: str) -> str:
         """Return a path relative to the plan's folder, so that it holds when outputs and run folder are moved."""
-        path = local_path(place)
-        return place if path is None else os.path.relpath(path, self.folder.path)
+        if place not in self._relative:
+            path = local_path(place)
+            self._relative[place] = place if path is None else os.path.relpath(path, self.folder.path)
+        return self._relative[place]
 
     def _from_there(self, place: str) -> str:
         """Return the path or URL of what :meth:`_from_here` has made."""
         return place if "://" in place else os.path.normpath(self.folder.path / place)
 
     @cached_property
-    def _calls(self) -> tuple[str, str]:
-        """Digests of the calls at the end: products that another call writes are not these.
+    def _calls(self) -> str:
+        """Digest of the calls at the end: products that another call writes are not these.
 
-        The first one holds when outputs, run folder and sources are moved together; earlier records have the second.
+        It holds when outputs, run folder and sources are moved together.
         """
         calls = [fields_of(call) for call in self.plan.finish]
         paths = {text for text in texts_in(calls) if os.path.isabs(text)}  # noqa: PTH117
-        return digest_of(with_texts(calls, {path: self._from_here(path) for path in paths})), digest_of(calls)
+        return digest_of(with_texts(calls, {path: self._from_here(path) for path in paths}))
+
+    def _are_calls(self, recorded: Any) -> bool:
+        """Whether a record says that the calls at the end were these; earlier ones name the paths as they were."""
+        return bool(recorded == self._calls) or recorded == digest_of([fields_of(call) for call in self.plan.finish])
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""
@@ -251,7 +258,7 @@ class Outputs:
         finished = self.finished()
         if finished is None or finished["fingerprint"] != self.plan.fingerprint:
             return False
-        if finished.get("calls") not in self._calls:
+        if not self._are_calls(finished.get("calls")):
             return False
         return not self.lost_images(finished) and not self.lost_products(finished)
 
@@ -385,7 +392,7 @@ class Outputs:
         finished = {
             "fingerprint": self.plan.fingerprint,
             "time": round(time.time(), 3),
-            "calls": self._calls[0],
+            "calls": self._calls,
             "products": {self._from_here(place): list(_sum(place)) for place in files},
             "nodes": self._sums(),
             "said": [*counted.lines(), *said],

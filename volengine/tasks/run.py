@@ -388,9 +388,12 @@ def forget_labels(plan: Plan, tables: Any, stores: Sequence[str], kept: Sequence
         Folder of the plan, whose token the run's own images carry.
     """
     from volengine.io.omezarr.image import list_groups, remove, store_token
+    from volengine.io.omezarr.nodes import read_node
 
     token, said = PlanFolder(plan_folder).token(), []
     for url in stores:
+        if read_node(url, "labels") is None:
+            continue
         for group in (info.group for info in list_groups(url) if info.group.startswith("labels/")):
             if [url, group] not in [list(one) for one in kept] and store_token(url, group) == token:
                 remove(url, group)

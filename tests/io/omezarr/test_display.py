@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from volengine.core.boxes import Box
 from volengine.core.image import ImageSpec
 from volengine.io.omezarr.arrays import ZarrSink
-from volengine.io.omezarr.display import CUBE_VOX, DisplayRange, display_range
+from volengine.io.omezarr.display import CUBE_VOX, PERCENTILES, DisplayRange, _percentiles, display_range
 from volengine.io.omezarr.image import create_image, finish_image
 from volengine.io.omezarr.levels import plan_levels
 from volengine.io.omezarr.ngff import ome_part
@@ -78,6 +81,24 @@ def test_what_is_not_finite_is_left_out(tmp_path):
     assert (found["start"], found["end"]) == (low, high)
     array[:] = np.nan
     assert window(stored(tmp_path / "b.zarr", array)) is None
+
+
+@given(
+    st.sampled_from(["int8", "uint8", "int16", "uint16", "float16", "float32", "float64"]).flatmap(
+        lambda dtype: arrays.arrays(
+            dtype,
+            st.integers(1, 3000),
+            elements=arrays.from_dtype(np.dtype(dtype), allow_nan=False, allow_infinity=False, max_value=100),
+            fill=arrays.from_dtype(np.dtype(dtype), allow_nan=False, allow_infinity=False, max_value=100),
+        )
+    )
+)
+@settings(deadline=None)
+def test_percentiles_are_those_of_numpy_in_double_precision(values):
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = np.percentile(values.astype(np.float64), PERCENTILES)
+    found = np.array(_percentiles(values))
+    assert np.array_equal(found, expected, equal_nan=True)
 
 
 def test_few_points_are_shown_and_a_constant_has_no_range(tmp_path):

@@ -11,9 +11,11 @@ range would be too narrow.
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
 from volengine.core.volume import Volume
@@ -50,15 +52,31 @@ def display_range(volume: Volume) -> DisplayRange | None:
     source = ZarrSource(volume)
     cubes = [source.read(Box((z[0], y[0], x[0]), (z[1], y[1], x[1]))).ravel() for z, y, x in _cubes(volume)]
     values = np.concatenate(cubes)
-    if values.dtype.kind == "f":
-        values = values[np.isfinite(values)]
+    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        values = values[finite]
     if values.size == 0:
         return None
     least, largest = float(values.min()), float(values.max())
-    low, high = (float(v) for v in np.percentile(values.astype(np.float64), PERCENTILES, overwrite_input=True))
+    low, high = _percentiles(values)
     if low == high:  # nearly all voxels are alike, as in a volume of a few points
         low, high = least, largest
     return DisplayRange(low, high, least, largest) if low < high else None
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float, float]:
+    """Compute :data:`PERCENTILES` as ``numpy.percentile`` does of these values as float64, with the same bits.
+
+    The values are brought into order as they are, which takes half as long as it does for float64.
+    """
+    places = [(values.size - 1) * (p / 100) for p in PERCENTILES]
+    below = [math.floor(place) for place in places]
+    ends = [(n, min(n + 1, values.size - 1)) for n in below]
+    ordered = np.partition(values, sorted({n for pair in ends for n in pair}))
+    found = []
+    for place, (n, m) in zip(places, ends, strict=True):
+        a, b, t = float(ordered[n]), float(ordered[m]), place - n
+        found.append(b - (b - a) * (1 - t) if t >= 0.5 else a + (b - a) * t)
+    return found[0], found[1]
 
 
 def _cubes(volume: Volume) -> list[tuple[tuple[int, int], ...]]:

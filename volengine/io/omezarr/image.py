@@ -290,8 +290,8 @@ def _check_spec(spec: ImageSpec) -> None:
         raise InputError(f"{spec.where}: NGFF 0.4 (Zarr v2) knows no shards; plan the levels with ngff='0.4'.")
     if spec.kind == "labels" and spec.dtype.startswith("float"):
         raise InputError(f"{spec.where}: label images hold integers, not {spec.dtype}.")
-    parent = read_node(spec.url)
-    if parent is None or not spec.group:
+    parent = read_node(spec.url) if spec.group else None
+    if parent is None:
         return
     said = "" if parent.zarr_format == 2 else str(ome_part(parent.attributes).get("version", ""))
     wanted = ngff_for(parent.zarr_format, parent.attributes)
@@ -381,15 +381,17 @@ def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | N
 
     The attributes belong to the image's group; those of a scratch image without group belong to its array.
     """
-    node = read_node(spec.url, spec.group)
-    if node is None:
+
+    def changed(node: Node) -> dict[str, Any]:
+        ours = {key: value for key, value in {**node.ours, **changes}.items() if value is not None}
+        attributes: dict[str, Any] = {"volengine": ours}
+        if shown is not None:
+            ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
+            attributes |= {"omero": ome["omero"]} if spec.ngff == "0.4" else {"ome": ome}
+        return attributes
+
+    if not update_attributes(spec.url, spec.group, changed, durable=durable):
         raise MissingError(f"{spec.where} is not there; it was deleted while it was being written.")
-    ours = {key: value for key, value in {**node.ours, **changes}.items() if value is not None}
-    attributes: dict[str, Any] = {"volengine": ours}
-    if shown is not None:
-        ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
-        attributes |= {"omero": ome["omero"]} if spec.ngff == "0.4" else {"ome": ome}
-    update_attributes(spec.url, spec.group, attributes, durable=durable)
 
 
 __all__ = [

@@ -8,12 +8,13 @@ was dropped by another, and drops those that are not there: whoever writes last 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from volengine.core.errors import FormatError
 from volengine.core.image import ImageSpec
 from volengine.io.omezarr.ngff import ome_part
 from volengine.io.omezarr.node_files import update_attributes
-from volengine.io.omezarr.nodes import read_node
+from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.omezarr.read import children
 
 ROUNDS = 100
@@ -69,9 +70,10 @@ def _labels(url: str) -> list[str]:
 
 
 def _write(url: str, names: list[str], durable: bool) -> None:
-    node = read_node(url, "labels")
-    if node is None:
+
+    def changed(node: Node) -> dict[str, Any]:
+        new = {**ome_part(node.attributes), "labels": names}
+        return {"ome": {"version": "0.5", **new}} if node.zarr_format == 3 else new
+
+    if not update_attributes(url, "labels", changed, durable=durable):
         raise FormatError(f"{url}: the group 'labels' is not there.")
-    new = {**ome_part(node.attributes), "labels": names}
-    attributes = {"ome": {"version": "0.5", **new}} if node.zarr_format == 3 else new
-    update_attributes(url, "labels", attributes, durable=durable)

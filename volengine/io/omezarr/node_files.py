@@ -1,12 +1,14 @@
 """Writing metadata of Zarr nodes: each file appears complete, by one atomic act, and is on the disk if that is asked.
 
 >>> put_node("memory://nodes", "labels", group_files(3, {"ome": {"version": "0.5", "labels": []}}))   # doctest: +SKIP
->>> update_attributes("memory://nodes", "labels", {"ome": {"version": "0.5", "labels": ["core"]}})   # doctest: +SKIP
+>>> update_attributes("memory://nodes", "labels", lambda node: {"ome": {"labels": ["core"]}})   # doctest: +SKIP
+True
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from volengine.core.aside import put_file
 from volengine.core.errors import MissingError
 from volengine.io.omezarr.codecs import compressors
-from volengine.io.omezarr.nodes import METADATA_FILES, read_json, read_node
+from volengine.io.omezarr.nodes import METADATA_FILES, Node, node_of, read_json, read_node
 from volengine.io.omezarr.objects import bytes_of
 from volengine.io.stores import local_path, open_store, reached
 
@@ -115,21 +117,34 @@ def _with_attributes(files: Mapping[str, bytes], attributes: Mapping[str, Any]) 
     return {"zarr.json": _text({**json.loads(files["zarr.json"]), "attributes": attributes})}
 
 
-def update_attributes(url: str, path: str, changes: Mapping[str, Any], *, durable: bool = False) -> None:
+def update_attributes(
+    url: str, path: str, changes: Callable[[Node], Mapping[str, Any]], *, durable: bool = False
+) -> bool:
     """Set attributes of a group or an array; others stay.
 
-    Raises
-    ------
-    MissingError
-        There is no such node.
+    Parameters
+    ----------
+    url, path
+        The store, and the path of the node in it.
+    changes
+        Function that gives the attributes to set, for the node as it is.
+    durable
+        Wait until they are on the disk.
+
+    Returns
+    -------
+    Whether there is such a node.
     """
-    node = read_node(url, path)
+    document = read_json(url, path, "zarr.json")
+    node = read_node(url, path) if document is None else node_of(document, url, path)
     if node is None:
-        raise MissingError(f"{url}/{path}".rstrip("/") + " is not there; it was deleted meanwhile.")
-    attributes = {**node.attributes, **changes}
-    name = "zarr.json" if node.zarr_format == 3 else ".zattrs"
-    data = attributes if node.zarr_format == 2 else {**(read_json(url, path, name) or {}), "attributes": attributes}
-    _put(url, _key(path, name), _text(data), durable)
+        return False
+    attributes = {**node.attributes, **changes(node)}
+    if document is None:
+        _put(url, _key(path, ".zattrs"), _text(attributes), durable)
+    else:
+        _put(url, _key(path, "zarr.json"), _text({**document, "attributes": attributes}), durable)
+    return True
 
 
 def remove_node(url: str, path: str) -> None:
@@ -150,7 +165,7 @@ def remove_node(url: str, path: str) -> None:
 def _put(url: str, key: str, data: bytes, durable: bool, *, exclusive: bool = False) -> None:
     folder = local_path(url)
     if folder is not None:
-        put_file(folder / key, data, durable=durable, exclusive=exclusive)
+        put_file(f"{folder}{os.sep}{key}", data, durable=durable, exclusive=exclusive)
         return
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync

@@ -75,7 +75,7 @@ def read_node(url: str, path: str = "") -> Node | None:
     """
     v3 = read_json(url, path, "zarr.json")
     if v3 is not None:
-        return _from_v3(v3, f"{url}/{path}" if path else url)
+        return node_of(v3, url, path)
     array = read_json(url, path, ".zarray")
     group = None if array is not None else read_json(url, path, ".zgroup")
     if array is None and group is None:
@@ -86,7 +86,15 @@ def read_node(url: str, path: str = "") -> Node | None:
     return array_node({**array, "zarr_format": 2, "attributes": attributes}, f"{url}/{path}" if path else url)
 
 
-def _from_v3(data: dict[str, Any], where: str) -> Node:
+def node_of(data: dict[str, Any], url: str, path: str) -> Node:
+    """Interpret the content of ``zarr.json`` at ``path`` of a store.
+
+    Raises
+    ------
+    FormatError
+        It does not describe a group, or an array that can be read.
+    """
+    where = f"{url}/{path}" if path else url
     attributes = data.get("attributes") or {}
     if not isinstance(attributes, dict):
         raise FormatError(f"{where}: the attributes are {short(attributes)}, not names and values.")

@@ -113,12 +113,29 @@ def _array(
     text: bytes, store: Store, path: str, where: str, *, reading: bool = False, flat: bool = False
 ) -> zarr.Array[Any]:
     import zarr
-    from zarr.core.array import parse_array_metadata
     from zarr.storage import StorePath
 
-    data = array_json(text, where)
-    array_node(data, where)
-    _check_codecs(data, where)
+    try:
+        metadata = _metadata(text, reading, flat)
+    except FormatError as error:
+        raise FormatError(f"{where}{error}") from error.__cause__
+    try:
+        return zarr.Array(zarr.AsyncArray(metadata, StorePath(store, path)))
+    except Exception as error:  # as below
+        raise _unread(where, error) from error
+
+
+@lru_cache(maxsize=OPEN_ARRAYS)
+def _metadata(text: bytes, reading: bool, flat: bool) -> Any:
+    """Check and parse the metadata of an array; the tomograms of a collection often have the same ones.
+
+    Messages of errors begin after the name of the array, which is not known here.
+    """
+    from zarr.core.array import parse_array_metadata
+
+    data = array_json(text, "")
+    array_node(data, "")
+    _check_codecs(data, "")
     if flat:
         if data.get("zarr_format") == 3:
             data["chunk_key_encoding"] = {"name": "default", "configuration": {"separator": "."}}
@@ -130,11 +147,14 @@ def _array(
             from volengine.io.omezarr.bounded_codecs import bounded
 
             metadata = bounded(metadata)
-        return zarr.Array(zarr.AsyncArray(metadata, StorePath(store, path)))
+        return metadata
     except Exception as error:  # zarr's own classes, and whatever wrong metadata make its parsers run into
-        raise FormatError(
-            f"{where}: the metadata of the array cannot be read ({type(error).__name__}: {short(error)})."
-        ) from error
+        raise _unread("", error) from error
+
+
+def _unread(where: str, error: Exception) -> FormatError:
+    reason = f"{type(error).__name__}: {short(error)}"
+    return FormatError(f"{where}: the metadata of the array cannot be read ({reason}).")
 
 
 def _check_codecs(data: dict[str, Any], where: str) -> None:

@@ -10,13 +10,14 @@ of many blocks a tree is in the place of ``resolve`` (:mod:`volengine.tasks.pick
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.fields import fields_of
 from volengine.core.image import ImageSpec
 from volengine.core.picks import Picks
 from volengine.core.tiling import Tiling
@@ -196,7 +197,7 @@ def _basins_stage(
         _name(feature, "basins"),
         _BASINS,
         tiling,
-        params={"where": stored_name(volume), "scale": reading.scale, **only, **asdict(rules)},
+        params={"where": stored_name(volume), "scale": reading.scale, **only, **fields_of(rules)},
         arrays={"prediction": ArrayInput(volume, halo, halo)},
         tables=reading.tables(),
         outputs={} if scratch is None else {"basin": Output(scratch.volume(), at=tiling.start)},
@@ -227,7 +228,7 @@ def _seams_stage(volume: Volume, recipe: PickRecipe, feature: str, core: Index3)
         _name(feature, "seams"),
         _SEAMS,
         Tiling(volume.shape, core),
-        params=asdict(recipe.basin_rules(volume)),
+        params=fields_of(recipe.basin_rules(volume)),
         tables={"basins": TableInput(_name(feature, "basins"), "neighbours")},
         emits=True,
         version=3,
@@ -239,7 +240,7 @@ def _middle_stages(
     reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec, core: Index3
 ) -> tuple[Stage, Stage]:
     """The stages that find the middle of each region's voxels of highest prediction."""
-    volume, rules = reading.volume, asdict(recipe.region_rules(reading.seen))
+    volume, rules = reading.volume, fields_of(recipe.region_rules(reading.seen))
     plateaus = Stage(
         _name(feature, "plateaus"),
         _PLATEAUS,
@@ -260,7 +261,7 @@ def _resolve_stage(volume: Volume, recipe: PickRecipe, feature: str) -> Stage:
         _name(feature, "resolve"),
         _RESOLVE,
         Tiling((1, 1, 1), (1, 1, 1)),
-        params={"shape": volume.shape, "rules": asdict(recipe.region_rules(volume))},
+        params={"shape": volume.shape, "rules": fields_of(recipe.region_rules(volume))},
         tables={"seams": TableInput(_name(feature, "seams"), "all"), **middles},
         emits=True,
         kernel_bytes=kernel_bytes(_RESOLVE, voxels=volume.size),

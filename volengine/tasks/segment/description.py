@@ -6,7 +6,7 @@ A stage carries both in its parameters, as JSON.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.fields import fields_of
 from volengine.core.lattice import AxisLattice, EdgeRule, Lattice
 from volengine.ops import blend
 from volengine.ops.normalise import Normalisation
@@ -94,7 +95,7 @@ class Net:
         """The fields as JSON values, for the parameters of a kernel."""
         given = {"colour": False, "averaged": bool(self.averaged), "revision": bool(self.revision)}
         left_out = [key for key, kept in given.items() if not kept]
-        values = {key: value for key, value in asdict(self).items() if key not in left_out}
+        values = {key: value for key, value in fields_of(self).items() if key not in left_out}
         if self.lattice.roi == Box.of_shape(self.lattice.shape):  # as it was before parts of volumes were predicted
             for axis in values["lattice"].values():
                 del axis["begin"], axis["stop"]
