@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from volengine.core.errors import MemoryRefusedError
 from volengine.ops.filaments import BYTES_PER_VOXEL, centrelines
-from volengine.ops.skeleton_graph import curves
+from volengine.ops.skeleton_graph import _Edge, _Network, curves
 
 ONE = (1.0, 1.0, 1.0)
 T = np.linspace(0, 1, 20000)[:, None]
@@ -156,6 +156,78 @@ def test_any_set_of_voxels_ends_in_curves_of_neighbours(voxels, least, bridge):
         assert len(set(path.tolist())) == len(path) or path[0] == path[-1]
         if closed:
             assert np.abs(places[path[0]] - places[path[-1]]).max() <= 1
+
+
+@pytest.mark.parametrize(("radius", "half"), [(9, 0.9), (12, 1.5), (28, 2.5)])
+def test_a_closed_wall_has_no_line_and_a_ring_of_its_size_has_one(radius, half):
+    at = np.stack(np.indices((2 * radius + 9,) * 3), -1).reshape(-1, 3)
+    away = np.linalg.norm(at - (radius + 4), axis=1)
+    assert centrelines(at[np.abs(away - radius) <= half], ONE, least=5) is None
+    assert centrelines(at[away <= radius], ONE, least=5) == []  # full: a ball
+    (found,) = centrelines(at[(np.abs(away - radius) <= half) & (np.abs(at[:, 0] - radius - 4) <= 1)], ONE, least=5)
+    assert found.closed
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_holes_in_a_filament_leave_it_a_filament(seed):
+    curve = line((20, 20, 20), (30, 40, 110))
+    voxels = tube(curve, 5)
+    middle = cKDTree(curve).query(voxels)[0] <= 1.5
+    rng = np.random.default_rng(seed)
+    holes = rng.choice(np.flatnonzero(middle), 4, replace=False)
+    (found,) = centrelines(np.delete(voxels, holes, axis=0), ONE, least=20)
+    (full,) = centrelines(voxels, ONE, least=20)
+    np.testing.assert_array_equal(found.position, full.position)
+
+
+def test_a_hollow_tube_has_the_line_of_a_full_one():
+    """A microtubule whose lumen the prediction closes at both ends."""
+    curve = line((20, 20, 20), (30, 60, 130))
+    away = cKDTree(curve[2000:-2000]).query(voxels := tube(curve, 7))[0]
+    (full,) = centrelines(voxels, ONE, least=20)
+    (hollow,) = centrelines(voxels[away > 3.5], ONE, least=20)
+    np.testing.assert_array_equal(hollow.position, full.position)
+
+
+def simplified(lengths, least, bridge):
+    """The rule as it is written, on a graph of nodes: the shortest branch goes, then the shortest bridge, and anew.
+
+    ``lengths`` holds (node, node, length); returns the same of what is left, sorted.
+    """
+    edges = list(lengths)
+    while True:
+        ends = [node for a, b, _ in edges for node in (a, b)]
+        alone = [n for n in set(ends) if ends.count(n) == 2 and sum(n in e[:2] for e in edges) == 2]
+        if alone:
+            one, two = (e for e in edges if alone[0] in e[:2])
+            far = [b if a == alone[0] else a for a, b, _ in (one, two)]
+            edges = [e for e in edges if e not in (one, two)] + [(*far, one[2] + two[2])]
+            continue
+        many = {n for n in ends if ends.count(n) > 2}
+        free = {n for n in ends if ends.count(n) == 1}
+        branches = [e for e in edges if {*e[:2]} & many and (e[0] == e[1] or {*e[:2]} & free)]
+        spurs = [e for e in branches if e[2] < least]
+        short = [e for e in edges if e[0] != e[1] and {e[0], e[1]} <= many and e[2] <= bridge]
+        if not spurs and not short:
+            return sorted(round(e[2], 6) for e in edges)
+        gone = min(spurs or short, key=lambda e: e[2])
+        edges.remove(gone)
+        if not spurs:
+            edges = [(*(gone[0] if n == gone[1] else n for n in e[:2]), e[2]) for e in edges]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.floats(0, 40), st.floats(0, 20))
+def test_branches_and_bridges_go_in_the_order_of_their_lengths(data, least, bridge):
+    """Against the rule as it is written, on networks of curves with lengths that differ."""
+    nodes = data.draw(st.integers(2, 8))
+    ends = st.tuples(st.integers(0, nodes - 1), st.integers(0, nodes - 1))
+    drawn = data.draw(st.lists(ends, min_size=1, max_size=16))
+    lengths = data.draw(st.permutations([1.37 * k + 0.001 * k**2 for k in range(1, len(drawn) + 1)]))
+    edges = [(a, b, length) for (a, b), length in zip(drawn, lengths, strict=True)]
+    network = _Network([_Edge(a, b, [a, 100 + k, b], length, a) for k, (a, b, length) in enumerate(edges)])
+    network.simplify(least, bridge)
+    assert sorted(round(edge.length, 6) for edge, _ in network.edges()) == simplified(edges, least, bridge)
 
 
 def test_a_box_that_does_not_fit_is_refused_with_its_numbers():

@@ -1,10 +1,13 @@
 """Filaments: the centreline of each tube of a component, and points along it.
 
-1. The component is thinned (Lee, Kashyap & Chu, CVGIP 56:462, 1994), as a whole, and its voxels become curves
+1. Voxels that the component encloses are filled: thinning would leave a wall around each hole, in which the line ends.
+   A component that encloses more than half as many voxels as it has is a closed wall, as that of a vesicle, and has no
+   line.
+2. It is thinned (Lee, Kashyap & Chu, CVGIP 56:462, 1994), as a whole, and its voxels become curves
    (:mod:`volengine.ops.skeleton_graph`), which are cut where three or more meet.
-2. Every point of a curve moves to the mean of the component's voxels in the plane across it. Voxels nearer to another
+3. Every point of a curve moves to the mean of the component's voxels in the plane across it. Voxels nearer to another
    curve do not count.
-3. A polynomial of degree 4 is fitted to the points around each point, within :func:`reach_of` along the curve, with the
+4. A polynomial of degree 4 is fitted to the points around each point, within :func:`reach_of` along the curve, with the
    weights of Cleveland (J. Am. Stat. Assoc. 74:829, 1979). It gives position, tangent and curvature; the curvature is
    averaged over half of that reach.
 
@@ -45,6 +48,8 @@ SLAB = 1.0
 """Half the thickness of the plane in which voxels are averaged."""
 TIE = 1e-6
 """Voxels so little farther away belong to it: along an axis distances are whole, and rounding must not decide."""
+MOST_ENCLOSED = 0.5
+"""Holes of a filament have at most this share of its voxels; a component that encloses more is a wall."""
 STRAIGHT = 1e6
 """Largest radius of curvature; a straight line has it."""
 
@@ -96,6 +101,13 @@ class Centreline:
         return FilamentPoints(spline(at), tangent, at, 1 / np.maximum(curvature, 1 / STRAIGHT))
 
 
+def walls_said(count: int) -> str:
+    """How messages tell of components that have no centreline."""
+    if count == 1:
+        return "1 component is a closed wall, as that of a vesicle, and no filament: it has no line"
+    return f"{count} components are closed walls, as those of vesicles, and no filaments: they have no lines"
+
+
 def reach_of(radius: float) -> float:
     """How far along the curve the fit reaches, for a tube of this radius."""
     return max(LEAST_REACH, REACH_RADII * radius)
@@ -103,7 +115,7 @@ def reach_of(radius: float) -> float:
 
 def centrelines(
     voxels: NDArray[np.generic], scale: Vector3, least: float, memory_bytes: float = np.inf
-) -> list[Centreline]:
+) -> list[Centreline] | None:
     """The centrelines of the filaments of a component.
 
     Parameters
@@ -117,6 +129,12 @@ def centrelines(
     memory_bytes
         Memory that may be used.
 
+    Returns
+    -------
+    list of Centreline or None
+        ``None``: the component is a closed wall, as that of a vesicle: it encloses more than half as many voxels as
+        it has.
+
     Raises
     ------
     MemoryRefusedError
@@ -126,14 +144,18 @@ def centrelines(
         return []
     first, last = voxels.min(0).astype(np.int64), voxels.max(0).astype(np.int64)
     sides = last - first + 1
-    needed = BYTES_PER_VOXEL * int(np.prod(sides)) + BYTES_PER_MEMBER * len(voxels)
-    if needed > memory_bytes:
-        raise MemoryRefusedError(
-            f"A component of {len(voxels)} voxels from {first.tolist()} to {last.tolist()} (z, y, x) needs "
-            f"{needed / 1e9:.2f} GB to find its filaments, and {memory_bytes / 1e9:.2f} GB are planned. Give workers "
-            "more memory, raise the threshold so that filaments come apart, or pick parts of the volume."
-        )
-    thin = _thinned(voxels, first, sides) + first
+    _check_memory(voxels, first, last, memory_bytes)
+    mask = np.zeros(sides, bool)
+    mask[tuple((voxels.astype(np.int64) - first).T)] = True
+    enclosed = _enclosed(mask)
+    if len(enclosed):
+        if len(enclosed) > MOST_ENCLOSED * len(voxels):
+            return None
+        mask[tuple(enclosed.T)] = True
+        voxels = _whole(np.argwhere(mask)) + first
+        _check_memory(voxels, first, last, memory_bytes)
+    thin = _thinned(mask) + first
+    del mask
     size = np.asarray(scale, float)
     radius = np.sqrt(len(voxels) * np.prod(size) / (np.pi * max(_length(thin, size), 1.0)))
     found = curves_and_nodes(thin, least=max(least, 2 * radius), bridge=2 * radius)
@@ -150,11 +172,35 @@ def centrelines(
     return [line for line in lines if line.length >= least]
 
 
-def _thinned(voxels: NDArray[np.generic], first: Ints, sides: Ints) -> Ints:
+def _check_memory(voxels: NDArray[np.generic], first: Ints, last: Ints, memory_bytes: float) -> None:
+    needed = BYTES_PER_VOXEL * int(np.prod(last - first + 1)) + BYTES_PER_MEMBER * len(voxels)
+    if needed > memory_bytes:
+        raise MemoryRefusedError(
+            f"A component of {len(voxels)} voxels from {first.tolist()} to {last.tolist()} (z, y, x) needs "
+            f"{needed / 1e9:.2f} GB to find its filaments, and {memory_bytes / 1e9:.2f} GB are planned. Give workers "
+            "more memory, raise the threshold so that filaments come apart, or pick parts of the volume."
+        )
+
+
+def _enclosed(mask: NDArray[np.bool_]) -> Ints:
+    """The voxels that a component (26 neighbours) encloses: from which no way of 6 neighbours leads out of its box."""
+    from scipy.ndimage import label
+
+    if min(mask.shape) < 3:
+        return np.zeros((0, 3), np.int64)
+    outside = np.pad(~mask, 1, constant_values=True)
+    parts = np.empty(outside.shape, np.int32)
+    if label(outside, output=parts) == 1:
+        return np.zeros((0, 3), np.int64)
+    del outside
+    hollow = parts > 1  # the first part holds the first voxel, and with it all that is outside of the box
+    del parts
+    return _whole(np.argwhere(hollow) - 1)
+
+
+def _thinned(mask: NDArray[np.bool_]) -> Ints:
     from skimage.morphology import skeletonize
 
-    mask = np.zeros(sides, bool)
-    mask[tuple((voxels.astype(np.int64) - first).T)] = True
     if min(mask.shape) == 1:  # scikit-image thins planes by another method
         mask = np.pad(mask, 1)
         return _whole(np.argwhere(skeletonize(mask, method="lee")) - 1)

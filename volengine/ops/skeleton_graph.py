@@ -11,7 +11,8 @@ shortest first; two curves that then meet alone become one. Meetings that are cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +29,11 @@ class _Edge:
     stop: int
     path: list[int]
     length: float
+    first: int
+    """The smallest number of its voxels."""
 
     def turned(self) -> _Edge:
-        return _Edge(self.stop, self.start, self.path[::-1], self.length)
+        return _Edge(self.stop, self.start, self.path[::-1], self.length, self.first)
 
 
 class Curve(NamedTuple):
@@ -68,26 +71,13 @@ def curves_and_nodes(voxels: NDArray[np.generic], least: float, bridge: float) -
         A curve begins at the end whose number is smaller. Curves are in the order of their smallest number.
     """
     edges, loops = _edges(voxels)
-    while True:
-        edges = _merged(edges)
-        degree = _degrees(edges)
-        spurs = [e for e in edges if e.length < least and _is_spur(e, degree)]
-        if spurs:
-            edges.remove(min(spurs, key=lambda e: (e.length, min(e.path))))
-            continue
-        short = [e for e in edges if e.start != e.stop and e.length <= bridge and _joins(e, degree)]
-        if not short:
-            break
-        gone = min(short, key=lambda e: (e.length, min(e.path)))
-        edges.remove(gone)
-        for edge in edges:  # the two meetings become one
-            edge.start = gone.start if edge.start == gone.stop else edge.start
-            edge.stop = gone.start if edge.stop == gone.stop else edge.stop
-    degree = _degrees(edges)
+    network = _Network(edges)
+    network.simplify(least, bridge)
     found = []
-    for edge in edges:
-        closed = edge.start == edge.stop and degree[edge.start] == 2 and len(edge.path) > 3
-        path = edge.path[:-1] if closed and edge.path[0] == edge.path[-1] else edge.path
+    for edge, alone in network.edges():
+        closed = alone and len(edge.path) > 3
+        path = edge.path + network.way(edge.path[-1], edge.path[0])[0][1:-1] if closed else edge.path
+        path = path[:-1] if closed and path[0] == path[-1] else path
         index = _from_smaller(path, closed=closed)
         nodes = (edge.start, edge.stop) if index[0] == path[0] else (edge.stop, edge.start)
         found.append(Curve(index, closed, (-1, -1) if closed else nodes))
@@ -139,7 +129,7 @@ def _edges(voxels: NDArray[np.generic]) -> tuple[list[_Edge], list[list[int]]]:
                 last = here
                 path.append(onward[0][0])
                 length += onward[0][1]
-            edges.append(_Edge(node, path[-1], path, length))
+            edges.append(_Edge(node, path[-1], path, length, min(path)))
     loops = []
     for first in np.flatnonzero(~seen).tolist():
         if seen[first]:
@@ -153,44 +143,149 @@ def _edges(voxels: NDArray[np.generic]) -> tuple[list[_Edge], list[list[int]]]:
     return edges, loops
 
 
-def _degrees(edges: list[_Edge]) -> dict[int, int]:
-    degree: dict[int, int] = {}
-    for edge in edges:
-        for node in (edge.start, edge.stop):
-            degree[node] = degree.get(node, 0) + 1
-    return degree
+class _Network:
+    """Curves that meet at nodes, as they are removed and joined.
 
+    Each change looks at the curves of the nodes that it touches only, so that a component of many meetings, as the
+    thinned wall of a vesicle is, takes no longer for each voxel than a filament.
+    """
 
-def _is_spur(edge: _Edge, degree: dict[int, int]) -> bool:
-    """Whether one end is free and the other meets other curves; or it is a loop at a meeting."""
-    ends = sorted((degree[edge.start], degree[edge.stop]))
-    return (ends[0] == 1 and ends[1] > 2) or (edge.start == edge.stop and ends[1] > 2)
+    def __init__(self, edges: list[_Edge]):
+        self._edges: dict[int, _Edge] = {}  # by number, which rises in the order in which they were made
+        self._next = len(edges)
+        self._at: dict[int, set[int]] = {}
+        self._loops: dict[int, int] = {}  # number of curves at a node that begin and end there
+        self._called: dict[int, int] = {}  # nodes that are called as another one
+        self._within: dict[int, list[tuple[list[int], float]]] = {}  # by voxel: bridges that are part of a meeting
+        self._spurs: list[tuple[float, int, int]] = []
+        self._bridges: list[tuple[float, int, int]] = []
+        for number, edge in enumerate(edges):
+            self._hang(number, edge)
 
+    def edges(self) -> list[tuple[_Edge, bool]]:
+        """The curves that are left, in the order in which they were made, and whether one is closed and meets no other.
 
-def _joins(edge: _Edge, degree: dict[int, int]) -> bool:
-    return degree[edge.start] > 2 and degree[edge.stop] > 2
+        Their nodes are called as they were at first.
+        """
+        return [
+            (
+                replace(edge, start=self._name(edge.start), stop=self._name(edge.stop)),
+                edge.start == edge.stop and self._degree(edge.start) == 2,
+            )
+            for _, edge in sorted(self._edges.items())
+        ]
 
+    def way(self, start: int, stop: int) -> tuple[list[int], float]:
+        """The voxels from one of a meeting to another, over the bridges that are part of it, and their length."""
+        ways: dict[int, tuple[list[int], float]] = {start: ([start], 0.0)}
+        last = [start]
+        while stop not in ways:
+            here = last.pop()
+            path, length = ways[here]
+            for bridge, more in self._within[here]:
+                if bridge[-1] not in ways:
+                    ways[bridge[-1]] = (path + bridge[1:], length + more)
+                    last.append(bridge[-1])
+        return ways[stop]
 
-def _merged(edges: list[_Edge]) -> list[_Edge]:
-    """Join pairs of curves that meet alone."""
-    at: dict[int, list[_Edge]] = {}
-    for edge in edges:
-        at.setdefault(edge.start, []).append(edge)
-        if edge.stop != edge.start:
-            at.setdefault(edge.stop, []).append(edge)
-    edges = list(edges)
-    for node in sorted(at):
-        if len(at[node]) != 2 or any(e.start == e.stop for e in at[node]):
-            continue
-        first, second = at[node]
-        first = first if first.stop == node else first.turned()
-        second = second if second.start == node else second.turned()
-        whole = _Edge(first.start, second.stop, first.path + second.path[1:], first.length + second.length)
-        for old in at.pop(node):
-            edges = [e for e in edges if e is not old]
-            for end in {old.start, old.stop} - {node}:
-                at[end] = [e for e in at[end] if e is not old]
-        edges.append(whole)
-        for end in {whole.start, whole.stop}:
-            at[end].append(whole)
-    return edges
+    def _name(self, node: int) -> int:
+        return self._called.get(node, node)
+
+    def _degree(self, node: int) -> int:
+        """Number of ends of curves at a node."""
+        return len(self._at.get(node, ())) + self._loops.get(node, 0)
+
+    def simplify(self, least: float, bridge: float) -> None:
+        """Remove short branches and loops, the shortest first; where there are none, make two near meetings one."""
+        for number in self._edges:
+            self._note(number, least, bridge)
+        self._join({node for node in self._at if self._meet_alone(node)}, least, bridge)
+        while True:
+            if self._spurs:
+                number = heappop(self._spurs)[2]
+                if number in self._edges and self._is_spur(self._edges[number]):
+                    self._remove(number, least, bridge)
+            elif self._bridges:
+                number = heappop(self._bridges)[2]
+                if number in self._edges and self._is_bridge(self._edges[number]):
+                    self._contract(number, least, bridge)
+            else:
+                return
+
+    def _hang(self, number: int, edge: _Edge) -> None:
+        self._edges[number] = edge
+        for node in {edge.start, edge.stop}:
+            self._at.setdefault(node, set()).add(number)
+        if edge.start == edge.stop:
+            self._loops[edge.start] = self._loops.get(edge.start, 0) + 1
+
+    def _take(self, number: int) -> _Edge:
+        edge = self._edges.pop(number)
+        for node in {edge.start, edge.stop}:
+            self._at[node].discard(number)
+        if edge.start == edge.stop:
+            self._loops[edge.start] -= 1
+        return edge
+
+    def _note(self, number: int, least: float, bridge: float) -> None:
+        """Note a curve that may have to go, now or later; whether it has to is looked at when it is its turn."""
+        edge = self._edges[number]
+        key = (edge.length, edge.first, number)
+        if edge.length < least and self._is_spur(edge):
+            heappush(self._spurs, key)
+        if edge.length <= bridge and self._is_bridge(edge):
+            heappush(self._bridges, key)
+
+    def _is_spur(self, edge: _Edge) -> bool:
+        """Whether one end is free and the other meets other curves; or it is a loop at a meeting."""
+        ends = sorted((self._degree(edge.start), self._degree(edge.stop)))
+        return (ends[0] == 1 and ends[1] > 2) or (edge.start == edge.stop and ends[1] > 2)
+
+    def _is_bridge(self, edge: _Edge) -> bool:
+        return edge.start != edge.stop and self._degree(edge.start) > 2 and self._degree(edge.stop) > 2
+
+    def _meet_alone(self, node: int) -> bool:
+        return len(self._at[node]) == 2 and not self._loops.get(node)
+
+    def _remove(self, number: int, least: float, bridge: float) -> None:
+        gone = self._take(number)
+        ends = {gone.start, gone.stop}
+        self._join({node for node in ends if self._meet_alone(node)}, least, bridge)
+        for node in ends:
+            if self._degree(node) == 1:  # what is left there has a free end now
+                (left,) = self._at[node]
+                self._note(left, least, bridge)
+
+    def _contract(self, number: int, least: float, bridge: float) -> None:
+        """Two meetings become one, which is called as the begin of the curve between them."""
+        gone = self._take(number)
+        for path in (gone.path, gone.path[::-1]):
+            self._within.setdefault(path[0], []).append((path, gone.length))
+        kept, left = gone.start, gone.stop
+        if len(self._at[kept]) < len(self._at[left]):  # few curves move, so that many meetings may become one
+            kept, left = left, kept
+        self._called[kept] = self._name(gone.start)
+        for other in self._at[left].copy():
+            edge = self._take(other)
+            edge.start = kept if edge.start == left else edge.start
+            edge.stop = kept if edge.stop == left else edge.stop
+            self._hang(other, edge)
+            self._note(other, least, bridge)
+        del self._at[left]
+
+    def _join(self, nodes: set[int], least: float, bridge: float) -> None:
+        """Join the pairs of curves that meet alone at some nodes."""
+        for node in sorted(nodes, key=self._name):
+            if not self._meet_alone(node):
+                continue
+            one, two = (self._take(number) for number in sorted(self._at[node]))
+            first = one if one.stop == node else one.turned()
+            second = two if two.start == node else two.turned()
+            del self._at[node]
+            number, self._next = self._next, self._next + 1
+            between, length = self.way(first.path[-1], second.path[0])
+            path = first.path[:-1] + between + second.path[1:]
+            smallest = min(first.first, second.first, *between)
+            length += first.length + second.length
+            self._hang(number, _Edge(first.start, second.stop, path, length, smallest))
+            self._note(number, least, bridge)

@@ -162,6 +162,24 @@ def test_no_filament_is_said_with_its_reason(store, tmp_path):
     assert "holds a filament of --min-length-nm" in told.output
 
 
+def test_the_wall_of_a_vesicle_is_no_filament_and_that_is_told(tmp_path, monkeypatch):
+    z, y, x = np.indices(SHAPE)
+    rod = ((z - 6) ** 2 + (x - 8) ** 2 <= 9) & (y > 5) & (y < 90)
+    wall = np.abs(np.sqrt((z - 26.0) ** 2 + (y - 50) ** 2 + (x - 50) ** 2) - 18) <= 1.5
+    source = tmp_path / "T1__actin.mrc"
+    with mrcfile.new(source) as file:
+        file.set_data(np.where(rod | wall, 0.9, 0.1).astype(np.float32))
+        file.voxel_size = PIXEL
+    made = ConvertRecipe(chunk=(16, 16, 16), shard=(16, 16, 16), levels=1, kind="probability")
+    convert(str(source), str(tmp_path / "T1__actin.ome.zarr"), made, QUIET)
+    monkeypatch.setattr(cells, "CELL_PARTS", 4)
+    for name, options in (("whole", QUIET), ("tree", QUIET.with_(block=(16, 16, 16)))):
+        found = points(tmp_path / "T1__actin.ome.zarr", tmp_path / name / "p.csv", options=options)
+        assert set(found.extra["filament"]) == {1}
+        (told,) = json.loads((tmp_path / name / "p.csv.run" / "report.json").read_text())["plans"].values()
+        assert any("1 component is a closed wall" in line for line in told["made"])
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

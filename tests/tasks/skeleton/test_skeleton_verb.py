@@ -8,8 +8,10 @@ import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import volengine
+from volengine.cli.main import cli
 from volengine.core.errors import InputError
 from volengine.engine.options import RunOptions
 from volengine.io.amira.graph import read_spatial_graph
@@ -121,6 +123,20 @@ def test_lines_of_a_fork_and_a_ring(tmp_path: Path) -> None:
     np.testing.assert_allclose(graph.columns["EDGE"]["length_nm"], lines["length_nm"], rtol=1e-6)
     for (a, b), line in zip(graph.edges, graph.lines, strict=True):
         np.testing.assert_allclose(line[[0, -1]], graph.vertices[[a, b]], atol=1e-3)
+
+
+def test_the_wall_of_a_vesicle_has_no_line_and_that_is_told(tmp_path: Path) -> None:
+    z, y, x = np.indices((60, 120, 120))
+    wall = np.abs(np.sqrt((z - 30.0) ** 2 + (y - 95) ** 2 + (x - 25) ** 2) - 20) <= 1.5
+    tables = []
+    for name, mask in (("alone", tubes()), ("beside", tubes() | wall)):
+        out = tmp_path / f"{name}.csv"
+        source = write(tmp_path / f"{name}.mrc", mask.astype(np.int8))
+        told = CliRunner().invoke(cli, ["skeleton", str(source), "--input", "mask", "--lines", "--out", str(out)])
+        assert told.exit_code == 0
+        assert ("1 component is a closed wall" in told.output) == (name == "beside")
+        tables.append(pd.read_csv(out).drop(columns=["line", "component"]))
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_lines_do_not_depend_on_blocks(tmp_path: Path) -> None:

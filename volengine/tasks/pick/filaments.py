@@ -20,6 +20,8 @@ GATHERED_BYTES = 60
 
 LEFT, OF_COMPONENT = "left.", "component."
 """Beginnings of the names of columns of a cell's table: of voxels that go up, and of its components."""
+WALL = "wall"
+"""Column of components: 1 for a closed wall."""
 
 FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
 
@@ -73,20 +75,21 @@ def traced(
     points
         The columns :data:`FILAMENT_COLUMNS`, one row per point; filaments are numbered from 1.
     components
-        One row for each component that has a filament, also if the margin leaves no point of it: ``label``,
-        ``filaments`` and ``points`` (int64).
+        One row for each component that has a filament, also if the margin leaves no point of it, or is a closed wall,
+        which has none: ``label``, ``filaments``, ``points`` and ``wall``, 0 or 1 (int64).
     """
     order = np.lexsort((index[:, 2], index[:, 1], index[:, 0], label))
     label, index = label[order], index[order]
     starts = np.flatnonzero(np.diff(label, prepend=0))
     rows: list[dict[str, Any]] = []
-    found: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int, int, int]] = []
     count, sides = 0, np.array(rules.scale)
     z, y, x = rules.scale
     for first, last in pairwise([*starts.tolist(), len(label)]):
         rest = memory_bytes - GATHERED_BYTES * len(label)
         before, kept = count, 0
-        for line in centrelines(index[first:last], (z, y, x), rules.least, rest):
+        lines = centrelines(index[first:last], (z, y, x), rules.least, rest)
+        for line in lines or ():
             points = line.points(rules.spacing)
             count += 1
             place = points.position / sides
@@ -105,10 +108,10 @@ def traced(
             }
             rows.append({key: column[inside] for key, column in columns.items()})
             kept += int(inside.sum())
-        if count > before:
-            found.append((int(label[first]), count - before, kept))
+        if count > before or lines is None:
+            found.append((int(label[first]), count - before, kept, int(lines is None)))
     widths = {"position_vox": (0, 3), "normal": (0, 3), "euler": (0, 3), "label": 0, "filament": 0}
     empty = {key: np.zeros(widths.get(key, 0), "i8" if widths.get(key) == 0 else "f8") for key in FILAMENT_COLUMNS}
     made = {key: np.concatenate([empty[key], *(row[key] for row in rows)]) for key in FILAMENT_COLUMNS}
-    each = np.array(found, np.int64).reshape(-1, 3)
-    return made, {"label": each[:, 0], "filaments": each[:, 1], "points": each[:, 2]}
+    each = np.array(found, np.int64).reshape(-1, 4)
+    return made, {"label": each[:, 0], "filaments": each[:, 1], "points": each[:, 2], WALL: each[:, 3]}

@@ -14,7 +14,7 @@ from volengine.core.errors import InputError, WiderHaloError
 from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.tasks.common.cell_tables import check_affords
 from volengine.tasks.common.levels import levels_of
-from volengine.tasks.skeleton.description import AREA_UNITS
+from volengine.tasks.skeleton.description import AREA_UNITS, WALLS
 from volengine.tasks.skeleton.lines import LINE_COLUMNS, POINT_COLUMNS, LineRules, traced_lines
 
 LINE_BYTES = 360
@@ -150,7 +150,8 @@ def trace_lines(block: Block, rules: dict[str, Any], memory_bytes: float = math.
     Returns
     -------
     Result
-        Columns ``line.NAME``, one row for each line, and ``point.NAME``, one for each of their points.
+        Columns ``line.NAME``, one row for each line, and ``point.NAME``, one for each of their points; and
+        :data:`~volengine.tasks.skeleton.description.WALLS`.
 
     Raises
     ------
@@ -162,11 +163,11 @@ def trace_lines(block: Block, rules: dict[str, Any], memory_bytes: float = math.
     advice = "raise the threshold, choose labels, or trace a part of the volume (--roi)"
     check_affords(LINE_BYTES * count, memory_bytes, block, f"{count} voxels of filaments", advice)
     index = np.concatenate([np.zeros((0, 3), np.int32), *(table["index"] for table in tables)])
-    lines, points = traced_lines(index, LineRules(**rules), memory_bytes - LINE_BYTES * count)
+    lines, points, walls = traced_lines(index, LineRules(**rules), memory_bytes - LINE_BYTES * count)
     assert set(lines) == set(LINE_COLUMNS)
     assert set(points) == set(POINT_COLUMNS)
     table = {f"line.{k}": v for k, v in lines.items()} | {f"point.{k}": v for k, v in points.items()}
-    return Result(table=table, counts={"lines": len(lines["line"])})
+    return Result(table={**table, WALLS: np.array([walls])}, counts={"lines": len(lines["line"])})
 
 
 def trace_lines_bytes(memory_bytes: int) -> int:

@@ -15,10 +15,11 @@ from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.core.volume import Volume
 from volengine.engine.plan import Made, Plan
 from volengine.io.amira.graph_write import write_spatial_graph
+from volengine.ops.filaments import walls_said
 from volengine.tasks.common.cell_tables import of_prefix
 from volengine.tasks.common.named import feature_of
 from volengine.tasks.common.readings import reading_line
-from volengine.tasks.skeleton.description import AREA_UNITS
+from volengine.tasks.skeleton.description import AREA_UNITS, WALLS
 
 LEAST_STEP = 0.01
 """Points of a graph that are nearer to a vertex than this, angstrom, are the vertex."""
@@ -98,6 +99,8 @@ def write_lines(plan: Plan, tables: Any, stage: str, out: str, volume: Mapping[s
         f"{out}: {len(lines['line'])} lines of {float(lines['length_nm'].sum()):.5g} nm together, "
         f"{int((meeting == 1).sum())} free ends, {branches} branches"
     )
+    if walls := int(found[WALLS][0]):
+        said += f"; {walls_said(walls)}: leave out --lines for their mid-surface"
     return Made(written, (*_read(volume, decision, tables), said))
 
 

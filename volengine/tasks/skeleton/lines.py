@@ -82,7 +82,7 @@ def components(index: NDArray[Any]) -> Iterator[NDArray[np.int64]]:
         yield index[order[start:stop]]
 
 
-def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = math.inf) -> tuple[Table, Table]:
+def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = math.inf) -> tuple[Table, Table, int]:
     """Trace the lines of all components.
 
     Parameters
@@ -102,14 +102,19 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
         and ``end`` (n, 3) are the places of its ends in voxels.
     points
         :data:`POINT_COLUMNS`: places (n, 3) in voxels and tangents (n, 3), z, y, x.
+    walls
+        Number of components that are closed walls, which have no lines.
     """
+    walls = 0
     z, y, x = rules.scale
     sides = np.asarray(rules.scale, np.float64)
     rows: list[dict[str, Any]] = []
     parts: list[dict[str, NDArray[Any]]] = []
     nodes: dict[tuple[int, int], int] = {}
     for number, voxels in enumerate(components(index), start=1):
-        for line in centrelines(voxels, (z, y, x), rules.least, memory_bytes):
+        found = centrelines(voxels, (z, y, x), rules.least, memory_bytes)
+        walls += found is None
+        for line in found or ():
             ends = [0 if node < 0 else nodes.setdefault((number, node), len(nodes) + 1) for node in line.nodes]
             rows.append(_row(line, len(rows) + 1, number, ends, rules.side_nm))
             rows[-1] |= {"begin": line.position[0] / sides, "end": line.position[-1] / sides}
@@ -123,7 +128,7 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
     points = {
         name: np.concatenate([empty.get(name, np.zeros(0)), *(part[name] for part in parts)]) for name in POINT_COLUMNS
     }
-    return lines, points
+    return lines, points, walls
 
 
 def _kind(name: str) -> str:
