@@ -124,9 +124,9 @@ def test_predictions_are_tinted_or_outlined_and_nothing_else_is_taken_for_one(tm
 
 
 def test_picks_are_the_circles_in_which_the_slice_cuts_their_balls() -> None:
-    picks = Picks([[7.0, 10.0, 20.0], [9.0, 30.0, 40.0], [19.0, 5.0, 5.0]], VOXEL, shape=SHAPE)
+    places = 10 * np.array([[7.0, 10.0, 20.0], [9.0, 30.0, 40.0], [19.0, 5.0, 5.0]])
     frame = Frame(0, 7, Box((0, 4, 8), (20, 44, 60)), VOXEL, 2.5)
-    rings = rings_of(picks, frame, 5.0, (1, 2, 3))
+    rings = rings_of(places, frame, 5.0, (1, 2, 3))
     assert rings.radii.tolist() == pytest.approx([20.0, np.sqrt(50**2 - 20**2) / 2.5])
     # voxel 4 along y begins at pixel -0.5 and is 4 pixels wide, so its centre is at 1.5
     assert rings.places.tolist() == [[(10 - 4) * 4 + 1.5, (20 - 8) * 4 + 1.5], [(30 - 4) * 4 + 1.5, (40 - 8) * 4 + 1.5]]
@@ -159,6 +159,36 @@ def test_surfaces_and_picks_lie_where_their_voxels_are(tmp_path: Path) -> None:
     line = np.argwhere((found[..., 1] > 180) & (found[..., 0] < 90))
     assert np.median(line[:, 1]) == pytest.approx(304.5, abs=1)
     assert line[:, 0].max() == pytest.approx(334, abs=3)  # the triangle ends at y = 330 angstrom in this slice
+
+
+@pytest.mark.parametrize("axis", ["z", "y", "x"])
+@pytest.mark.parametrize("how", ["faces", "centres"])
+def test_overlays_of_other_voxels_lie_as_the_house_says(tmp_path: Path, axis: str, how: str) -> None:
+    """A mask of voxels twice as large: one of its voxels covers eight of the volume, from a face or around a centre."""
+    labels = np.zeros((10, 24, 32), np.uint8)
+    labels[3, 8, 12] = 1
+    source, over = mrc(tmp_path, "a.mrc", noise()), mrc(tmp_path, "b.mrc", labels, (20.0, 20.0, 20.0))
+    number = {"z": 7, "y": 17, "x": 25}[axis] if how == "faces" else {"z": 6, "y": 16, "x": 24}[axis]
+    pixels = 480 if axis == "x" else 640  # ten for each voxel
+    look = {"overlay": over, "overlay_kind": "labels", "mask_grid": how, "contrast": [90, 91], "pixels": pixels}
+    found = drawn(source, tmp_path, slice=f"{axis}={number}", **look).any(-1)
+    first = np.array([6, 16, 24]) - (0 if how == "faces" else 0.5)
+    (top, left), (bottom, right) = np.argwhere(found).min(0), np.argwhere(found).max(0)
+    down, across = (k for k in range(3) if "zyx"[k] != axis)
+    assert (top, bottom + 1) == (10 * first[down], 10 * first[down] + 20)
+    assert (left, right + 1) == (10 * first[across], 10 * first[across] + 20)
+    beside = number + (1 if how == "faces" else 2)
+    assert not drawn(source, tmp_path, slice=f"{axis}={beside}", **look).any()
+
+
+def test_picks_of_other_voxels_are_placed_by_their_own(tmp_path: Path) -> None:
+    source = mrc(tmp_path, "a.mrc", np.zeros(SHAPE, np.float32))
+    fine = Picks([[15.0, 41.0, 61.0]], (5.0, 5.0, 5.0), shape=(40, 96, 128), tomogram="a", feature="ribosome")
+    volengine.write_picks(tmp_path / "a.star", fine)
+    look = {"overlay": str(tmp_path / "a.star"), "radius_nm": 4.0, "contrast": [0, 1], "colour": "#ff0000"}
+    found = drawn(source, tmp_path, slice="z=7", pixels=640, **look).astype(int)
+    ring = np.argwhere((found[..., 0] > 180) & (found[..., 1] < 90))
+    assert (ring.min(0) + ring.max(0)) / 2 == pytest.approx([41.5 * 5 - 0.5, 61.5 * 5 - 0.5], abs=1)
 
 
 def test_values_that_are_not_finite_are_black_and_said(tmp_path: Path) -> None:

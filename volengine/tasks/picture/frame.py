@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
-from volengine.core.volume import Volume
+from volengine.core.volume import Vector3, Volume
 
 Floats = NDArray[np.float64]
+
+NEAR = 1e-6
+"""Faces that are nearer to each other than this, in voxels, are the same; sizes of voxels are rounded."""
 
 
 @dataclass(frozen=True)
@@ -69,28 +72,48 @@ class Frame:
             found.append(share * pixels - 0.5)
         return np.stack(found, axis=-1)
 
-    def box_in(self, volume: Volume, count: int = 1) -> Box:
-        """The voxels of a volume that cover the frame: the volume itself, one of its levels, or one of the same extent.
+    def bounds_in(self, volume: Volume, offset: Vector3 | None, axis: int) -> tuple[float, float]:
+        """Where the frame begins and ends along an axis in a volume, in its voxels from its face.
 
         Parameters
         ----------
         volume
-            Its faces are those of the frame's volume.
-        count
-            Number of slices of the frame's volume, around its own.
+            The frame's volume, one of its levels, or another one.
+        offset
+            Place of the centre of its first voxel, angstrom; ``None``: its faces are those of the frame's volume.
+        axis
+            0, 1, 2 for z, y, x.
         """
-        low, high = self.index - (count - 1) // 2, self.index + count // 2
+        mine, other = self.voxel_size[axis], volume.voxel_size[axis]
+        away = (other - mine) / 2 if offset is None else offset[axis]  # from centre to centre
+        begin, end = self.box.start[axis], self.box.stop[axis]
+        if axis == self.axis:
+            begin, end = self.index, self.index + 1
+        low, high = (((n - 0.5) * mine - away) / other + 0.5 for n in (begin, end))
+        return low, high
+
+    def box_in(self, volume: Volume, offset: Vector3 | None = None, count: int = 1) -> Box | None:
+        """The voxels of a volume that cover the frame; ``None`` if it has none there.
+
+        Parameters
+        ----------
+        volume, offset
+            As of :meth:`bounds_in`.
+        count
+            Number of slices of the frame's volume, around its own, each of which is in one voxel.
+        """
         starts, stops = [], []
-        for axis in range(3):
-            ratio = self.voxel_size[axis] / volume.voxel_size[axis]
-            size = volume.shape[axis]
+        for axis, size in enumerate(volume.shape):
+            low, high = self.bounds_in(volume, offset, axis)
             if axis == self.axis:
-                first, last = (int((n + 0.5) * ratio) for n in (low, high))
-                first, last = max(0, min(first, size - 1)), max(0, min(last, size - 1))
-                starts.append(first)
-                stops.append(last + 1)
+                ratio, middle = high - low, (low + high) / 2
+                first = int(np.floor(middle - (count - 1) // 2 * ratio + NEAR))
+                last = int(np.floor(middle + count // 2 * ratio + NEAR))
             else:
-                first = int(self.box.start[axis] * ratio + 1e-6)
-                starts.append(min(first, size - 1))
-                stops.append(max(min(size, int(np.ceil(self.box.stop[axis] * ratio - 1e-6))), starts[-1] + 1))
+                first, last = int(np.floor(low + NEAR)), int(np.ceil(high - NEAR)) - 1
+            first, last = max(first, 0), min(last, size - 1)
+            if first > last:
+                return None
+            starts.append(first)
+            stops.append(last + 1)
         return Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from volengine.core.errors import InputError
+from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.feature_colours import colour_of_feature
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.core.volume import Volume
+from volengine.core.volume import Vector3, Volume
 from volengine.io.names import suffix_of
 from volengine.io.open import OpenVolume
 from volengine.io.picks import read_picks
@@ -20,10 +20,10 @@ from volengine.io.surfaces import SurfaceSet, open_surfaces
 from volengine.ops.pictures import Colour, outline, overlay
 from volengine.ops.slice_pictures import Lines, Panel, Rings
 from volengine.ops.surfaces.section import section
+from volengine.tasks.common.lying import Asked, Lattice, lies_on
 from volengine.tasks.common.named import feature_of, open_sized, stored_name
-from volengine.tasks.common.origins import origins_note
-from volengine.tasks.picture.frame import Frame
-from volengine.tasks.picture.reading import fitted, labels_of, level_for, plane_of
+from volengine.tasks.picture.frame import Floats, Frame
+from volengine.tasks.picture.reading import raster_of
 from volengine.tasks.picture.recipe import LookRecipe, colour_of_label
 from volengine.tasks.score.picks import is_picks
 
@@ -46,6 +46,8 @@ class Overlay:
         Its colour; ``None``: each label has its own.
     kind
         What it is.
+    offset
+        Place of the centre of its first voxel in the volume below, angstrom, z, y, x.
     volume, picks, surfaces
         The thing itself, by its kind.
     """
@@ -53,6 +55,7 @@ class Overlay:
     name: str
     colour: Colour | None
     kind: Literal["probability", "labels", "picks", "surfaces"]
+    offset: Vector3 = (0.0, 0.0, 0.0)
     volume: OpenVolume | None = None
     picks: Picks | None = None
     surfaces: SurfaceSet | None = None
@@ -78,46 +81,43 @@ def open_overlay(path: str, number: int, volume: Volume, recipe: LookRecipe, not
         It has another extent or another origin than the volume, or its kind is not known.
     """
     given = recipe.colour_given(number)
+    mine = Lattice(stored_name(volume), volume.origin, volume.voxel_size, volume.shape)
+    asked = Asked(recipe.mask_grid, recipe.any_origin)
     if suffix_of(path) in MESHES:
         surfaces = open_surfaces(path)
         facts = surfaces.facts
-        name = facts.feature or Path(path).stem
+        name, offset = facts.feature or Path(path).stem, (0.0, 0.0, 0.0)
         if facts.voxel_size is not None:
-            mine = (path, facts.origin, facts.voxel_size)
-            _compare(mine, volume, recipe, notes)
-        return Overlay(name, given or colour_of_feature(name), "surfaces", surfaces=surfaces)
+            lies = lies_on(mine, Lattice(path, facts.origin, facts.voxel_size, facts.shape), asked)
+            offset = lies.grid.offset
+            notes += lies.notes
+        return Overlay(name, given or colour_of_feature(name), "surfaces", offset, surfaces=surfaces)
     if is_picks(path):
-        picks = _picks(path, volume)
-        if any(picks.origin) and any(volume.origin):
-            _compare((path, picks.origin, picks.voxel_size), volume, recipe, notes)
+        picks = _picks(path, volume, recipe)
+        lies = lies_on(mine, Lattice(path, picks.origin, picks.voxel_size, picks.shape), asked)
+        notes += lies.notes
         name = picks.feature or Path(path).name.split(".")[0]
-        return Overlay(name, given or colour_of_feature(name), "picks", picks=picks)
+        return Overlay(name, given or colour_of_feature(name), "picks", lies.grid.offset, picks=picks)
     found = open_sized(path, volume.voxel_size)
     _check_extent(found, volume, path)
-    if np.allclose(found.voxel_size, volume.voxel_size, rtol=1e-3, atol=0):
-        _compare((path, found.origin, found.voxel_size), volume, recipe, notes)
+    lies = lies_on(mine, Lattice(path, found.origin, found.voxel_size, found.shape), asked)
+    notes += lies.notes
     kind = _kind(found, path, recipe)
     name = feature_of(found) or Path(path.rstrip("/")).name.split(".")[0]
     colour = given or (colour_of_feature(name) if kind == "probability" else None)
-    return Overlay(name, colour, kind, volume=found)
+    return Overlay(name, colour, kind, lies.grid.offset, volume=found)
 
 
-def _compare(
-    mine: tuple[str, tuple[float, float, float], tuple[float, float, float]],
-    volume: Volume,
-    recipe: LookRecipe,
-    notes: list[str],
-) -> None:
-    theirs = (stored_name(volume), volume.origin, volume.voxel_size)
-    if note := origins_note(mine, theirs, accept=recipe.any_origin):
-        notes.append(note)
-
-
-def _picks(path: str, volume: Volume) -> Picks:
-    name = volume.name or None
-    return read_picks(
-        path, voxel_size=volume.voxel_size, shape=volume.shape, tomogram=name, volume_origin=volume.origin
-    )
+def _picks(path: str, volume: Volume, recipe: LookRecipe) -> Picks:
+    """The picks of the volume's tomogram; what their table does not state is taken from the volume."""
+    name = recipe.tomogram or volume.name or None
+    origin = volume.origin if any(volume.origin) else None
+    try:
+        return read_picks(path, tomogram=name, volume_origin=origin)
+    except (FormatError, MissingError):
+        raise
+    except InputError:
+        return read_picks(path, voxel_size=volume.voxel_size, shape=volume.shape, tomogram=name, volume_origin=origin)
 
 
 def _check_extent(one: Volume, volume: Volume, path: str) -> None:
@@ -152,11 +152,13 @@ def draw(panel: Panel, overlays: list[Overlay], frame: Frame, recipe: LookRecipe
         elif one.kind == "labels":
             panel = _draw_labels(panel, one, frame)
         elif one.picks is not None and one.colour is not None:
-            rings = rings_of(one.picks, frame, recipe.radius_nm, one.colour)
+            places = np.asarray(one.picks.place) + one.offset
+            rings = rings_of(places, frame, recipe.radius_nm, one.colour)
             panel = replace(panel, rings=(*panel.rings, rings))
         elif one.surfaces is not None and one.colour is not None:
-            pieces = [section(surface, frame.axis, frame.place) for surface in one.surfaces]
-            ends = frame.to_pixels(np.concatenate([np.zeros((0, 2, 3)), *pieces]))
+            place = frame.place - one.offset[frame.axis]
+            pieces = [section(surface, frame.axis, place) for surface in one.surfaces]
+            ends = frame.to_pixels(np.concatenate([np.zeros((0, 2, 3)), *pieces]) + one.offset)
             panel = replace(panel, lines=(*panel.lines, Lines(ends, one.colour)))
     return panel
 
@@ -164,8 +166,8 @@ def draw(panel: Panel, overlays: list[Overlay], frame: Frame, recipe: LookRecipe
 def _draw_prediction(panel: Panel, one: Overlay, frame: Frame, recipe: LookRecipe) -> Panel:
     assert one.volume is not None
     assert one.colour is not None
-    level = level_for(one.volume, frame)
-    values = fitted(plane_of(level, frame), frame, level) / SCALES.get(np.dtype(level.dtype).kind, 1.0)
+    scale = SCALES.get(np.dtype(one.volume.dtype).kind, 1.0)
+    values = raster_of(one.volume, frame, one.offset) / scale
     least, largest = float(values.min()), float(values.max())
     if not (least >= -1e-3 and largest <= 1 + 1e-3):  # NaN, too
         raise InputError(
@@ -180,13 +182,10 @@ def _draw_prediction(panel: Panel, one: Overlay, frame: Frame, recipe: LookRecip
 
 def _draw_labels(panel: Panel, one: Overlay, frame: Frame) -> Panel:
     assert one.volume is not None
-    level = level_for(one.volume, frame)
-    labels = labels_of(level, frame)
-    if labels.dtype.kind == "f":
-        if not (labels == np.rint(labels)).all():
-            raise InputError(f"{stored_name(one.volume)} holds fractions, and is no volume of labels.")
-        labels = labels.astype(np.int64)
-    labels = fitted(labels.astype(np.int64), frame, level)
+    labels = raster_of(one.volume, frame, one.offset, nearest=True)
+    if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():
+        raise InputError(f"{stored_name(one.volume)} holds fractions, and is no volume of labels.")
+    labels = labels.astype(np.int64)
     raster = panel.raster
     if one.colour is not None:
         return replace(panel, raster=outline(raster, labels, one.colour, width=LINE))
@@ -198,9 +197,8 @@ def _draw_labels(panel: Panel, one: Overlay, frame: Frame) -> Panel:
     return replace(panel, raster=raster)
 
 
-def rings_of(picks: Picks, frame: Frame, radius_nm: float, colour: Colour) -> Rings:
-    """The circles in which a slice cuts the balls around picks; balls that it does not reach have none."""
-    places = np.asarray(picks.place)
+def rings_of(places: Floats, frame: Frame, radius_nm: float, colour: Colour) -> Rings:
+    """The circles in which a slice cuts the balls around places (n, 3), angstrom; balls beside it have none."""
     radius = radius_nm * NM_TO_ANGSTROM
     away = np.abs(places[:, frame.axis] - frame.place)
     near = away < radius

@@ -64,6 +64,12 @@ class LookRecipe(Recipe):
         Replace a file that exists.
     anonymous
         Read s3:// and other object stores without credentials, for public buckets.
+    tomogram
+        Name of the tomogram in tables of picks, if it is not that of the volume.
+    mask_grid
+        How overlays of other voxel sizes lie on the volume: they begin at the same face (``faces``: after binning by
+        averaging) or at the same centre (``centres``: after Fourier cropping). Default: as their origins say, else the
+        same face, which is said.
     any_origin
         Draw overlays although their origin is not that of the volume.
     """
@@ -85,6 +91,8 @@ class LookRecipe(Recipe):
     voxel_size: float | tuple[float, float, float] | None = None
     overwrite: bool = False
     anonymous: bool = False
+    tomogram: str | None = None
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     any_origin: bool = False
 
     def check(self) -> None:

@@ -13,14 +13,14 @@ from volengine.core.errors import InputError
 from volengine.core.slices import AXES, Slice
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.identity import check_unchanged
-from volengine.io.open import OpenVolume, open_volume
+from volengine.io.open import open_volume
 from volengine.ops.pictures import Colour, Picture, grey
 from volengine.ops.slice_pictures import Panel, compose
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.roi import box_of
 from volengine.tasks.picture.frame import Frame
 from volengine.tasks.picture.overlays import Overlay, draw, open_overlay
-from volengine.tasks.picture.reading import fitted, labels_of, level_for, plane_of
+from volengine.tasks.picture.reading import raster_of
 from volengine.tasks.picture.recipe import LookRecipe, colour_of_label
 
 if TYPE_CHECKING:
@@ -98,11 +98,7 @@ class View:
         return None if self.volume.kind == "labels" else self._contrast(self._planes(frames))
 
     def _planes(self, frames: Sequence[Frame]) -> list[NDArray[np.float32]]:
-        levels = [level_for(self.volume, frame) for frame in frames]
-        return [
-            fitted(plane_of(level, frame, self.recipe.mean), frame, level)
-            for level, frame in zip(levels, frames, strict=True)
-        ]
+        return [raster_of(self.volume, frame, count=self.recipe.mean) for frame in frames]
 
     def _rasters(self, frames: Sequence[Frame], contrast: Contrast | None) -> list[Picture]:
         if self.volume.kind == "labels":
@@ -136,8 +132,7 @@ class View:
         return low, high if high > low else low + 1.0
 
     def _coloured(self, frame: Frame) -> Picture:
-        level: OpenVolume = level_for(self.volume, frame)
-        labels = fitted(labels_of(level, frame).astype(np.int64), frame, level)
+        labels = raster_of(self.volume, frame, nearest=True)
         raster = np.zeros((*labels.shape, 3), np.uint8)
         for label in np.unique(labels[labels != 0]).tolist():
             raster[labels == label] = colour_of_label(label)
