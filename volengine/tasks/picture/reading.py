@@ -54,26 +54,22 @@ def raster_of(
     if offset is not None:  # levels begin at the same face
         z, y, x = (at + (b - a) / 2 for at, a, b in zip(offset, volume.voxel_size, level.voxel_size, strict=True))
         offset = (z, y, x)
-    height, width = frame.pixels
-    out = np.zeros((height, width), level.dtype if nearest else np.float32)
+    out = np.zeros(frame.pixels, level.dtype if nearest else np.float32)
     box = frame.box_in(level, offset, 1 if nearest else count)
     if box is None:
         return out
-    voxels = _mean(level, box, frame.axis) if not nearest else np.take(open_source(level).read(box), 0, frame.axis)
-    spans = [
-        _span(frame, level, offset, axis, pixels) for axis, pixels in zip(frame.across, (height, width), strict=True)
-    ]
-    (rows, top, bottom), (columns, left, right) = spans
+    (rows, top, bottom), (columns, left, right) = (
+        _span(frame, level, offset, axis, pixels) for axis, pixels in zip(frame.across, frame.pixels, strict=True)
+    )
     if rows.stop <= rows.start or columns.stop <= columns.start:
         return out
-    (down, right_axis), shape = frame.across, (rows.stop - rows.start, columns.stop - columns.start)
-    top, bottom = top - box.start[down], bottom - box.start[down]
-    left, right = left - box.start[right_axis], right - box.start[right_axis]
-    out[rows, columns] = (
-        _nearest(voxels, shape, (top, bottom, left, right))
-        if nearest
-        else _averaged(voxels, shape, (top, bottom, left, right))
-    )
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    y, x = (box.start[axis] for axis in frame.across)
+    at = (top - y, bottom - y, left - x, right - x)
+    if nearest:
+        out[rows, columns] = _nearest(np.take(open_source(level).read(box), 0, frame.axis), shape, at)
+    else:
+        out[rows, columns] = _averaged(_mean(level, box, frame.axis), shape, at)
     return out
 
 
