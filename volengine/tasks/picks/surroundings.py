@@ -14,7 +14,7 @@ from volengine.io.names import another_of_series, is_multilabel, same_tomogram, 
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.inputs import expand, globbed
 from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature_of, open_sized, tomogram_in
-from volengine.tasks.common.unread import Unread, opened_beside
+from volengine.tasks.common.unread import Unread, may_be_it, opened_beside
 from volengine.tasks.picks.of_run import OF_RUN, is_feature
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
@@ -242,18 +242,13 @@ def _of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: b
     name = same_tomogram(picks.tomogram, by_name)
     if name is not None:
         return by_name[name]
-    only = group[0]
+    only, lost = group[0], [one.source for one in group if isinstance(one.source, Unread)]
     if len(group) == 1 and alone and (asked or not of_another(picks.tomogram, only.tomogram)):
         return only
     raise InputError(
         f"There is no {only.name!r} of tomogram {picks.tomogram!r}; there is that of {', '.join(list(by_name)[:8])}"
-        f"{' ...' if len(by_name) > 8 else ''}. Give it, or choose the picks with --tomogram.{_lost(group)}"
+        f"{' ...' if len(by_name) > 8 else ''}. Give it, or choose the picks with --tomogram.{may_be_it(lost)}"
     )
-
-
-def _lost(group: Sequence[Around]) -> str:
-    lost = [one.source for one in group if isinstance(one.source, Unread)]
-    return f" What could not be opened may be it: {lost[0].error}" if lost else ""
 
 
 def of_another(name: str, other: str) -> bool:

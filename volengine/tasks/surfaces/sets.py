@@ -13,7 +13,7 @@ from volengine.io.names import same_tomogram
 from volengine.io.surfaces import ENDING, FACTS, open_surfaces
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
-from volengine.tasks.common.unread import opened_beside
+from volengine.tasks.common.unread import may_be_it, opened_beside
 
 
 def set_paths(given: Iterable[str]) -> list[str]:
@@ -71,7 +71,7 @@ def one_of(given: str, tomogram: str, option: str) -> str:
                 raise lost.error
         raise InputError(
             f"{given} has no volume of tomogram {tomogram!r}, for {option}; it has those of "
-            f"{', '.join(list(named)[:8])}."
+            f"{', '.join(list(named)[:8])}.{may_be_it(beside.unread)}"
         )
     return named[fit]
 
@@ -102,6 +102,7 @@ def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str
                 raise lost.error
         mine = [path for path, one in beside.opened.items() if same_tomogram(tomogram, [one.facts.tomogram])]
         if not mine:
-            raise InputError(f"{item}: none of its {len(paths)} sets of surfaces is of tomogram {tomogram!r}.")
+            said = f"{item}: none of its {len(paths)} sets of surfaces is of tomogram {tomogram!r}."
+            raise InputError(said + may_be_it(beside.unread))
         found += mine
     return tuple(path for path in found if Path(path).resolve() != Path(own).resolve())
