@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from volengine.core.errors import InputError
@@ -86,7 +87,8 @@ def volumes_around(
             name, paths = name or checked(where, text), OF_RUN[classes](results, where)
         else:
             paths = paths_of(where)
-        beside = opened_beside(paths, lambda path: open_sized(path, voxel_size))
+        numbers = classes and not labels
+        beside = opened_beside(paths, partial(_opened, voxel_size=voxel_size, numbers=numbers))
         known = len(found)
         for path, volume in beside.opened.items():
             feature = feature_of(volume)
@@ -107,6 +109,17 @@ def volumes_around(
             found.append(Around(name or checked(feature, path), path, tomogram, volume, labels))
         found += _unread(beside.unread, name, {one.name for one in found[known:]}, labels)
     return found
+
+
+def _opened(path: str, voxel_size: Vector3 | None, numbers: bool) -> Volume:
+    """Open a volume; a tomogram is no label volume, unless the user says which of its numbers are labels."""
+    volume = open_sized(path, voxel_size)
+    if numbers and volume.kind == "intensity" and "history" in volume.facts:
+        raise InputError(
+            f"{path} is a tomogram by its own words (kind intensity), and every number but 0 would be a label. If it "
+            "does hold labels, convert it with --kind labels, or say which: --labels NAME:1+2=PATH."
+        )
+    return volume
 
 
 def _unread(
