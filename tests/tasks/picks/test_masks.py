@@ -61,6 +61,32 @@ def test_a_mask_that_is_nan_at_a_pick_says_nothing(tmp_path: Path) -> None:
     assert kept(tmp_path, column()[column().position_vox[:, 0] > 3], mask=str(tmp_path / "m.mrc"))[0] == [*range(4, 16)]
 
 
+def test_a_threshold_of_integers_that_nothing_describes(tmp_path: Path) -> None:
+    """0.5 is half of 1, or of 255: refused where this decides, and taken by what the user says, or the volume."""
+    values = np.zeros(SHAPE, "i2")
+    values[4:8], values[8:] = 90, 255
+    write(tmp_path / "m.mrc", values, 1, cell=(80, 80, 160))
+    given = {"mask": str(tmp_path / "m.mrc"), "threshold": 0.5}
+    with pytest.raises(
+        InputError, match=r"integers up to 255 .* about 4 of 16 picks.*--threshold 127.5.*--threshold 0"
+    ):
+        kept(tmp_path, column(), **given)
+    assert kept(tmp_path, column(), **given | {"threshold": 127.5})[0] == [*range(8, 16)]
+    assert kept(tmp_path, column(), **given | {"threshold": 0.0})[0] == [*range(4, 16)]
+    for kind, first in (("probability", 8), ("labels", 4)):
+        ve.convert(tmp_path / "m.mrc", tmp_path / f"{kind}.ome.zarr", {"kind": kind})
+        stated = given | {"mask": str(tmp_path / f"{kind}.ome.zarr")}
+        assert kept(tmp_path, column(), **stated)[0] == [*range(first, 16)]
+    write(tmp_path / "one.mrc", (values > 90).astype("i2"), 1, cell=(80, 80, 160))
+    ve.convert(tmp_path / "one.mrc", tmp_path / "one.ome.zarr", {"kind": "probability"})
+    with pytest.raises(InputError, match=r"integers up to 1 .* about 8 of 16 picks\. Of labels or a mask give"):
+        kept(tmp_path, column(), mask=str(tmp_path / "one.ome.zarr"), threshold=0.5)
+    assert kept(tmp_path, column(), mask=str(tmp_path / "one.ome.zarr"))[0] == [*range(8, 16)]
+    values[4:8] = 255  # a mask of 0 and 255, whatever 1 is
+    write(tmp_path / "m.mrc", values, 1, cell=(80, 80, 160))
+    assert kept(tmp_path, column(), **given)[0] == [*range(4, 16)]
+
+
 def test_a_mask_after_fourier_cropping_begins_at_the_same_centre(tmp_path: Path) -> None:
     """Voxel i is pixel 4 i: section 2 is at pixel 8, and pixels 7 to 9 are nearest to it (6 and 10 lie between)."""
     found, said = kept(tmp_path, column(), mask=mask_of(tmp_path / "m.mrc", [2], 40.0), mask_grid="centres")

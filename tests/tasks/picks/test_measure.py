@@ -178,6 +178,21 @@ def test_what_a_volume_is_not(tmp_path: Path) -> None:
         measured(tmp_path, picks, labels=(str(tmp_path / "none.mrc"),))
 
 
+def test_a_tomogram_has_no_labels(tmp_path: Path) -> None:
+    """By its own words, unless the user says which numbers are labels."""
+    picks, values = scattered(), np.random.default_rng(3).integers(0, 4, SHAPE).astype(np.int16)
+    path = mrc(tmp_path / "TS_01__er.mrc", values)
+    for kind in ("intensity", "labels"):
+        ve.convert(path, tmp_path / f"{kind}.ome.zarr", ve.ConvertRecipe(kind=kind))
+    with pytest.raises(InputError, match=r"is a tomogram by its own words .* --labels NAME:1\+2=PATH"):
+        measured(tmp_path, picks, labels=(f"er={tmp_path}/intensity.ome.zarr",))
+    here = values[tuple(np.rint(picks.position_vox).astype(int).T)]
+    found = measured(tmp_path, picks, labels=(f"er:1+2={tmp_path}/intensity.ome.zarr",))
+    assert np.array_equal(found["er.inside"], np.isin(here, (1, 2)))
+    found = measured(tmp_path, picks, labels=(f"er={tmp_path}/labels.ome.zarr",))
+    assert np.array_equal(found["er.inside"], here > 0)
+
+
 @pytest.mark.parametrize("grid", ["faces", "centres"])
 def test_labels_of_other_voxels(tmp_path: Path, grid: str) -> None:
     """A volume binned by 3, 1, 2: its first voxel's centre is (36 - 12) / 2 = 12, 0, 5 angstrom further, or is not."""

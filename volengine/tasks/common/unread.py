@@ -48,6 +48,13 @@ class Unread:
         return tomogram_in(self.name, self.feature)
 
 
+def may_be_it(unread: Iterable[Unread]) -> str:
+    """The end of a message that something is missing: what could not be opened, and why; empty if there is nothing."""
+    lost = list(unread)
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return f" What could not be opened{more} may be it: {lost[0].error}" if lost else ""
+
+
 @dataclass(frozen=True)
 class Beside(Generic[Thing]):
     """What paths name: the things that could be opened, by path, and the others."""

@@ -17,8 +17,10 @@ from volengine.core.picks import Picks
 from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.ops.stored import ONE
 from volengine.tasks.common.lying import Asked, Grid, Lattice, Lies, lies_on
 from volengine.tasks.common.named import open_sized
+from volengine.tasks.common.readings import is_ours
 from volengine.tasks.picks.recipe import PicksFilterRecipe
 from volengine.tasks.picks.voxels import values_at
 
@@ -128,12 +130,31 @@ def _wanted(volume: Volume, index: NDArray[np.float64], recipe: PicksFilterRecip
     value, there = values_at(volume, index)
     if odd := int(np.isnan(value[there]).sum()):
         raise InputError(f"{recipe.mask}: is NaN at {odd} of {len(value)} picks, which are neither in nor out.")
+    _check_meaning(value[there], volume, recipe)
     if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu":  # 255 is a probability of 1
         value /= 255
     value = np.where(there, value, 0)
     wanted = np.isin(value, recipe.labels) if recipe.labels else value > recipe.threshold
     inside: NDArray[np.bool_] = there & wanted
     return ~inside if recipe.outside else inside
+
+
+def _check_meaning(value: NDArray[np.float64], volume: Volume, recipe: PicksFilterRecipe) -> None:
+    """Refuse integers of which nothing says whether 1 is 1 or 1 / 255, where this decides about picks.
+
+    Of a volume that states probabilities this is unclear if it may be a mask of 0 and 1.
+    """
+    threshold, stated = recipe.threshold, volume.kind == "probability"
+    if recipe.labels or np.dtype(volume.dtype).kind not in "iu" or volume.kind == "labels" or is_ours(volume):
+        return
+    odd = int(((value > threshold) != (value / ONE > threshold)).sum()) if 0 < threshold < 1 else 0
+    if odd and value.min() >= 0 and value.max() <= (1 if stated else ONE):
+        times = "" if stated else f" Of these give --threshold {threshold * ONE:g}."
+        raise InputError(
+            f"{recipe.mask}: holds integers up to {value.max():g} at the picks, which may be labels, a mask, or "
+            f"probabilities times {ONE}: a threshold of {threshold:g} would decide otherwise about {odd} of "
+            f"{len(value)} picks.{times} Of labels or a mask give --threshold 0."
+        )
 
 
 def nanometres(values: NDArray[Any]) -> str:

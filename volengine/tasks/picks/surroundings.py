@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from volengine.core.errors import InputError
@@ -14,7 +15,7 @@ from volengine.io.names import another_of_series, is_multilabel, same_tomogram, 
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.inputs import expand, globbed
 from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature_of, open_sized, tomogram_in
-from volengine.tasks.common.unread import Unread, opened_beside
+from volengine.tasks.common.unread import Unread, may_be_it, opened_beside
 from volengine.tasks.picks.of_run import OF_RUN, is_feature
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
@@ -86,7 +87,8 @@ def volumes_around(
             name, paths = name or checked(where, text), OF_RUN[classes](results, where)
         else:
             paths = paths_of(where)
-        beside = opened_beside(paths, lambda path: open_sized(path, voxel_size))
+        numbers = classes and not labels
+        beside = opened_beside(paths, partial(_opened, voxel_size=voxel_size, numbers=numbers))
         known = len(found)
         for path, volume in beside.opened.items():
             feature = feature_of(volume)
@@ -107,6 +109,17 @@ def volumes_around(
             found.append(Around(name or checked(feature, path), path, tomogram, volume, labels))
         found += _unread(beside.unread, name, {one.name for one in found[known:]}, labels)
     return found
+
+
+def _opened(path: str, voxel_size: Vector3 | None, numbers: bool) -> Volume:
+    """Open a volume; a tomogram is no label volume, unless the user says which of its numbers are labels."""
+    volume = open_sized(path, voxel_size)
+    if numbers and volume.kind == "intensity" and "history" in volume.facts:
+        raise InputError(
+            f"{path} is a tomogram by its own words (kind intensity), and every number but 0 would be a label. If it "
+            "does hold labels, convert it with --kind labels, or say which: --labels NAME:1+2=PATH."
+        )
+    return volume
 
 
 def _unread(
@@ -242,18 +255,13 @@ def _of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: b
     name = same_tomogram(picks.tomogram, by_name)
     if name is not None:
         return by_name[name]
-    only = group[0]
+    only, lost = group[0], [one.source for one in group if isinstance(one.source, Unread)]
     if len(group) == 1 and alone and (asked or not of_another(picks.tomogram, only.tomogram)):
         return only
     raise InputError(
         f"There is no {only.name!r} of tomogram {picks.tomogram!r}; there is that of {', '.join(list(by_name)[:8])}"
-        f"{' ...' if len(by_name) > 8 else ''}. Give it, or choose the picks with --tomogram.{_lost(group)}"
+        f"{' ...' if len(by_name) > 8 else ''}. Give it, or choose the picks with --tomogram.{may_be_it(lost)}"
     )
-
-
-def _lost(group: Sequence[Around]) -> str:
-    lost = [one.source for one in group if isinstance(one.source, Unread)]
-    return f" What could not be opened may be it: {lost[0].error}" if lost else ""
 
 
 def of_another(name: str, other: str) -> bool:

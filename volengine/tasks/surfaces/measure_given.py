@@ -64,6 +64,11 @@ class Given:
             one: open_sized(path, identity="content" if identity == "content" else "quick")
             for one, path in found.items()
         }
+        labels = self.volumes.get("labels")
+        if labels is not None and labels.kind == "probability":
+            raise InputError(
+                f"--labels {labels.where}: is a prediction, which has no labels; volengine pick makes some."
+            )
         first = next(iter(self.volumes.values()), None)
         if self.surfaces.facts.voxel_size is None and first is not None:
             facts = SurfaceFacts(first.name, "", first.voxel_size, first.origin, first.shape)

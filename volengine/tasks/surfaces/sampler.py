@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from volengine.core.boxes import Box, index3
+from volengine.core.errors import InputError
 from volengine.core.volume import Volume
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
@@ -39,6 +40,11 @@ class Sampler:
         Bytes of chunks that are kept.
     grid
         How its voxels lie on those of the places; default: the first voxel's centre is the place 0.
+
+    Raises
+    ------
+    InputError
+        When values are read: one inside of the volume is NaN or infinite, or a label is no whole number.
     """
 
     def __init__(self, volume: Volume, order: Order, kept: int = CACHE_BYTES, grid: Grid | None = None):
@@ -60,6 +66,12 @@ class Sampler:
         rows = np.flatnonzero(inside(at, self.volume.shape))
         for part in _cells(at[rows]):
             found[rows[part]] = self._box(at[rows[part]])
+        if odd := int(np.count_nonzero(~np.isfinite(found[rows]))):  # outside of the volume NaN says so
+            first = np.rint(at[rows][~np.isfinite(found[rows])][0]).astype(int).tolist()
+            raise InputError(
+                f"{self.volume.where}: near {odd} of {len(rows)} places on surfaces values are NaN or infinite, the "
+                f"first near voxel {tuple(first)}; replace them."
+            )
         return found.reshape(place.shape[:-1])
 
     def along(self, place: Floats, normal: Floats, distance: Floats, dtype: DTypeLike = np.float64) -> NDArray[Any]:
@@ -81,6 +93,10 @@ class Sampler:
             start, stop = index[rows].min(axis=0), index[rows].max(axis=0) + 1
             voxels = self._source.read(Box(index3(start.tolist()), index3(stop.tolist())))
             found[rows] = voxels[tuple((index[rows] - start).T)]
+        if found.dtype.kind == "f" and not (np.isfinite(found) & (found == np.rint(found))).all():
+            raise InputError(
+                f"{self.volume.where}: at surfaces there are values that are no whole numbers; labels are."
+            )
         return found
 
     def _index(self, place: Floats) -> Floats:

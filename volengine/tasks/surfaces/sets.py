@@ -13,7 +13,7 @@ from volengine.io.names import same_tomogram
 from volengine.io.surfaces import ENDING, FACTS, open_surfaces
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
-from volengine.tasks.common.unread import opened_beside
+from volengine.tasks.common.unread import may_be_it, opened_beside
 
 SHOWN = 8
 """Names that a message lists."""
@@ -88,6 +88,7 @@ def one_of(given: str, tomogram: str, option: str) -> str:
         raise InputError(
             f"{given} has no volume of tomogram {tomogram!r}, for {option}; it has {_those_of(named)}. Add it, or give "
             f"{option} the path of the file itself, if it is of this tomogram under another name."
+            f"{may_be_it(beside.unread)}"
         )
     found = named[fit]
     if option == "--tomogram":  # predictions and labels may lie beside it
@@ -130,7 +131,7 @@ def others_of(given: Sequence[str], tomogram: str, own: str | Path) -> tuple[str
             raise InputError(
                 f"{item} has no set of surfaces of tomogram {tomogram!r}, for --others; it has "
                 f"{_those_of(dict.fromkeys(whose.values()))}. Add it, or give --others the path of the set itself, if "
-                "it is of this tomogram under another name."
+                f"it is of this tomogram under another name.{may_be_it(beside.unread)}"
             )
         found += mine
     return tuple(path for path in found if Path(path).resolve() != Path(own).resolve())
