@@ -118,7 +118,7 @@ def test_the_commands(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = run.invoke(cli, ["surfaces", "info", "a.surfaces"])
     assert done.exit_code == 0, done.output
     assert "closed" in done.output
-    assert "1 borders" in done.output
+    assert "1 border," in done.output
     done = run.invoke(cli, ["surfaces", "info", "a.surfaces", "--json"])
     assert len(json.loads(done.output)["surfaces"]) == 2
     done = run.invoke(cli, ["surfaces", "convert", "a.surfaces", "--out", "meshes", "--to", "stl"])

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mrcfile
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oriented_surfaces import ball
 
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.io.picks import read_picks, write_picks
 from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surfaces
+from volengine.tasks.common import division
 from volengine.tasks.picks.measure import measure_picks
+from volengine.tasks.surfaces import sampler, train
 from volengine.tasks.surfaces.measure import measure_surfaces
 from volengine.tasks.surfaces.pick_verb import pick_on_surfaces
+from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
 from volengine.tasks.surfaces.profile import profile_surfaces
 from volengine.tasks.surfaces.sample import sample_surfaces
 
@@ -26,9 +33,9 @@ WAYS = {"faces": 15.0, "centres": 0.0}
 """Place of the first voxel of 40 angstrom on voxels of 10, for each way."""
 
 
-def fine_set(path: Path, origin: float = 0.0) -> str:
+def fine_set(path: Path, origin: float = 0.0, level: int = 4) -> str:
     facts = SurfaceFacts("TS_01", "membrane", SIZE, (origin,) * 3, SHAPE)
-    write_surfaces(path, [(ball(RADIUS, CENTRE), {})], facts)
+    write_surfaces(path, [(ball(RADIUS, CENTRE, level), {})], facts)
     return str(path)
 
 
@@ -123,3 +130,44 @@ def test_both_families_of_verbs_measure_the_same_distance(tmp_path: Path, way: s
     assert nearest == pytest.approx(want, abs=1e-3)
     for notes in (measured.notes, made.notes):
         assert any("same face" in note for note in notes) is (way == "auto")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_known_particles_of_a_training_are_beside_their_surface(tmp_path: Path, way: str) -> None:
+    """Their table counts voxels of the binned tomogram: 10 angstrom above the surface they are there, too."""
+    at = CENTRE + np.array([[RADIUS + 10, 0, 0], [0, -RADIUS - 10, 0]])
+    write_picks(tmp_path / "p.csv", Picks((at - WAYS[way]) / 40, (40.0,) * 3, shape=(12, 12, 12), tomogram="TS_01"))
+    recipe = SurfacesTrainRecipe(
+        tomograms=(coarse(tmp_path / "TS_01.mrc", way),), picks=(str(tmp_path / "p.csv"),), mask_grid=way
+    )
+    (one,), _, notes = train._known([fine_set(tmp_path / "a.surfaces")], recipe, train._grid(recipe))
+    np.testing.assert_allclose(one.heights, 10, atol=0.5)
+    np.testing.assert_allclose(one.oriented.place, at, atol=1e-6)
+    np.testing.assert_allclose(one.sample(at), at[:, 2], atol=0.01)
+    assert notes == []
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.integers(20, 100), cell=st.sampled_from([4, 64]), way=st.sampled_from(sorted(WAYS)))
+def test_neither_units_nor_cells_change_what_lies_otherwise(tmp_path: Path, rows: int, cell: int, way: str) -> None:
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    source = fine_set(folder / "a.surfaces", level=2)
+    facts = SurfaceFacts("TS_01", "inner", (40.0,) * 3, shape=(12, 12, 12))
+    write_surfaces(folder / "i.surfaces", [(ball(60.0, CENTRE - 7, 2), {}), (ball(30.0, CENTRE, 2, 2), {})], facts)
+    recipe = {
+        "measures": ("volume",),
+        "others": str(folder / "i.surfaces"),
+        "labels": coarse(folder / "TS_01__x.mrc", way, labels=True),
+        "tomogram": coarse(folder / "TS_01.mrc", way),
+        "mask_grid": way,
+        "reach_nm": 4.0,
+        "step_nm": 0.5,
+    }
+    found = []
+    for parts, side in ((10**6, 64), (rows, cell)):
+        with patch.object(division, "ROWS", parts), patch.object(sampler, "CELL", side):
+            measure_surfaces(source, folder / f"{parts}.surfaces", recipe)
+        found.append(open_surfaces(folder / f"{parts}.surfaces").read(1).columns)
+    assert found[0].keys() == found[1].keys()
+    for name, column in found[0].items():
+        np.testing.assert_array_equal(column, found[1][name], err_msg=name)

@@ -161,6 +161,7 @@ def test_names_of_files_say_whose_picks_are(tmp_path: Path, sets: str) -> None:
     assert told.exit_code == 1
     assert made(tmp_path / "out") == {"TS_01", "TS_03"}
     assert "None of the 2 tables" in told.output
+    assert "The surfaces are those of" not in told.output
     assert "is of tomogram 'TS_02'; they are of 'TS_01', 'TS_03'" in told.output
 
 

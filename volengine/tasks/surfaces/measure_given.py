@@ -17,7 +17,7 @@ from volengine.io.open import OpenVolume
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
-from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.set_read import SetRead, file_identity, identifier
 from volengine.tasks.surfaces.given_picks import own_grid, tables_of
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -137,7 +137,7 @@ class Given:
         for table in tables_of(self.recipe.picks, self.facts.tomogram, self.facts):
             own = own_grid(table, self.facts)
             picks = table.read(self.facts) if own is None else own
-            self._same("the picks those of", table.name)
+            self._same("the picks those of", tomogram_in(table.name, feature_in(table.name)))
             lattice = Lattice(table.path, picks.origin, picks.voxel_size, picks.shape)
             found.append(replace(table, own=own is not None, offset=self._lies(lattice).offset))
         return found

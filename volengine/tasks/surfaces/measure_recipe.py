@@ -30,7 +30,7 @@ class SurfacesMeasureRecipe(Recipe):
         Further sets of surfaces of the same tomogram: the distance to the nearest surface of each set, and the angle
         between the two.
     picks
-        Tables of picks: the distance from each vertex to the nearest pick of its tomogram.
+        Tables of picks, or folders or globs of them: the distance from each vertex to the nearest pick of its tomogram.
     labels
         A label volume: the number at each vertex.
     tomogram
