@@ -1,20 +1,25 @@
-"""Surfaces: components kept by size, and triangles, on one core.
+"""Surfaces: components kept by size, triangles, points along a surface, walls without lines, on one core.
 
 Goal: 3,375 components of 256 x 256 x 256 voxels kept by size in 0.3 s (MemBrain's own filter: 98.7 s).
+Points whose distance along a sphere is exact, and the line that the wall of a vesicle does not have.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import trimesh
 from measure import best_of, size
 
 from volengine.core.boxes import Box
+from volengine.core.surface import Surface
 from volengine.ops.basin_graph import RegionRules
+from volengine.ops.filaments import centrelines
 from volengine.ops.regions import resolve
 from volengine.ops.stats_labels import ClassRules, class_basins, join_classes
 from volengine.ops.surfaces.components import regions_of
 from volengine.ops.surfaces.marching import pieces_of
+from volengine.ops.surfaces.sampling import poisson_disc_geodesic
 
 GOAL_S = 0.3
 PER_SIDE = size("VOLENGINE_BENCH_COMPONENTS", 7, 15)
@@ -59,3 +64,30 @@ def test_triangles_of_a_block(benchmark) -> None:
     piece, seconds = best_of(benchmark, pieces_of, mask, box, box, mask.shape, rounds=ROUNDS)
     assert set(piece["objects"].tolist()) == {1}
     print(f"\n{len(piece['faces'])} triangles of {mask.shape[0]}^3 voxels: {seconds:.2f} s")
+
+
+@pytest.mark.benchmark(group="surface")
+def test_points_along_a_sphere(benchmark) -> None:
+    pytest.importorskip("pygeodesic")
+    ball = trimesh.creation.icosphere(4, radius=300.0)
+    shape = Surface(np.array(ball.vertices), np.array(ball.faces))
+    spacing = size("VOLENGINE_BENCH_SPACING", 150, 60)
+    rounds = size("VOLENGINE_BENCH_ROUNDS", 1, 3)
+
+    def drawn() -> np.ndarray:
+        return poisson_disc_geodesic(shape, float(spacing), np.random.default_rng(1)).place
+
+    place, seconds = best_of(benchmark, drawn, rounds=rounds)
+    arcs = 300 * np.arccos(np.clip(place @ place.T / 300**2, -1, 1)) + 1e3 * np.eye(len(place))
+    assert arcs.min() > spacing * 0.995
+    print(f"\n{len(place)} points {spacing} apart on a sphere of 300: {1e3 * seconds / len(place):.1f} ms each")
+
+
+@pytest.mark.benchmark(group="surface")
+def test_the_wall_of_a_vesicle_has_no_line(benchmark) -> None:
+    radius = size("VOLENGINE_BENCH_RADIUS", 12, 50)
+    at = np.stack(np.indices((2 * radius + 9,) * 3, np.int32), -1).reshape(-1, 3)
+    wall = at[np.abs(np.linalg.norm(at - (radius + 4.0), axis=1) - radius) <= 1.2]
+    found, seconds = best_of(benchmark, centrelines, wall, (1.0, 1.0, 1.0), 5.0, rounds=ROUNDS)
+    assert found is None
+    print(f"\na wall of {len(wall)} voxels has no line: {seconds:.3f} s")

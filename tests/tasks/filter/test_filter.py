@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import volengine as ve
 from volengine.core.errors import InputError
+from volengine.engine.stage import Stage
 from volengine.ops.filters import local
 from volengine.ops.filters.ctf import Lens, Ratio, wiener_gain
 from volengine.ops.filters.gains import gain_of
@@ -180,6 +181,46 @@ def test_in_blocks_the_bits_do_not_depend_on_how_the_volume_is_cut(tmp_path):
     bounds = volume.facts["history"][-1]["bounds"]
     assert len(bounds) == 2
     assert all(0 < bound["gain"] <= 0.05 for bound in bounds)
+
+
+@settings(deadline=None, max_examples=8, phases=(Phase.reuse, Phase.generate))
+@given(st.data())
+def test_a_part_that_few_blocks_make_has_the_values_of_the_whole(tmp_path_factory, data):
+    """Local filters, filters of frequencies in blocks, another voxel size, in any order."""
+    folder = tmp_path_factory.mktemp("part")
+    source = tomogram(folder / "TS_01", noise((20, 66, 40)), (10.0,) * 3)
+    low = {"low_pass": {"resolution_a": 60, "edge": 1}}
+    options = [
+        {"median": 1},
+        low,
+        {"match_voxel_size": {"to": 12, "method": "area"}},
+        {"bilateral": {"sigma_value": 1.0}},
+    ]
+    steps = data.draw(st.lists(st.sampled_from(options), min_size=2, max_size=3, unique_by=str))
+    box = []
+    for side in (20, 66, 40):
+        first = data.draw(st.integers(0, side - 3))
+        box.append((first, data.draw(st.integers(first + 2, side))))
+    roi = ",".join(f"{a}:{b}" for a, b in box)
+    how = {"transform": "blocks", "tolerance": 0.05}
+    whole = filtered(source, folder / "a.ome.zarr", steps, (8, 16, 16), **how)
+    part = filtered(source, folder / "b.ome.zarr", steps, (8, 16, 16), **how, roi=roi)
+    begin = part.facts["history"][-1]["roi"]["start"] if part.shape != whole.shape else (0, 0, 0)
+    there = tuple(slice(a, a + n) for a, n in zip(begin, part.shape, strict=True))
+    np.testing.assert_array_equal(voxels(part), voxels(whole)[there])
+
+
+def test_a_small_part_takes_few_blocks(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise((64, 64, 64)), (10.0,) * 3)
+    steps, units = [{"median": 1}, {"match_voxel_size": {"to": 20, "method": "area"}}, {"median": 1}], {}
+    for roi in ("", "20:24,20:24,20:24"):
+        out = tmp_path / f"{len(units)}.ome.zarr"
+        filtered(source, out, steps, (16, 16, 16), roi=roi)
+        (file,) = (tmp_path / f"{out.name}.run" / "plans").glob("*/plan.json")
+        stages = json.loads(file.read_text())["stages"]
+        units[roi] = [len(Stage.from_json(stage).tiling) for stage in stages]
+    assert units[""] == [64, 8, 8]
+    assert units["20:24,20:24,20:24"] == [27, 1, 1]  # a block of the second grid covers 32 voxels, and 3 behind them
 
 
 def test_in_blocks_the_result_is_near_that_of_the_whole(tmp_path):

@@ -14,8 +14,9 @@ from volengine.cli.main import cli
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
+from volengine.core.surface import Surface
 from volengine.io.picks import read_picks, write_picks
-from volengine.io.surfaces import open_surfaces
+from volengine.io.surfaces import open_surfaces, write_surfaces
 from volengine.nets.surface_model import load_surface_model, load_turn_average
 from volengine.ops.score import pair_picks
 from volengine.tasks.surfaces.averaging import turns_on
@@ -325,3 +326,19 @@ def test_a_network_of_particles_without_angles_says_none(tmp_path: Path) -> None
     assert len(found)
     assert not found.extra["in_plane_known"].any()
     assert not found.euler[:, 0].any()
+
+
+@pytest.mark.parametrize("verb", ["pick", "sample", "profile"])
+def test_errors_about_a_surface_name_its_file(tmp_path: Path, verb: str) -> None:
+    """A second surface whose faces have no area has no normals."""
+    write_case(tmp_path)
+    line = Surface(np.array([[0.0, 0, 0], [0, 0, 10], [0, 0, 20]]), np.array([[0, 1, 2]]), number=2)
+    found = open_surfaces(tmp_path / "TS_01.surfaces")
+    write_surfaces(tmp_path / "two.surfaces", [(found.read(1), {}), (line, {})], found.facts)
+    args = ["surfaces", verb, str(tmp_path / "two.surfaces"), "--out"]
+    args += [str(tmp_path / "p.surfaces")] if verb == "profile" else [str(tmp_path / "p.star")]
+    args += ["--tomogram", str(tmp_path / "TS_01.mrc")]
+    told = CliRunner().invoke(cli, args)
+    assert told.exit_code != 0
+    assert f"{tmp_path / 'two.surfaces'}: Surface 2: 3 vertices have no normal" in " ".join(told.output.split())
+    assert "Mend the mesh" in told.output

@@ -105,8 +105,7 @@ class Geodesics:
     @cached_property
     def edges(self) -> Int64:
         """(e, 2) pairs of vertices that an edge joins, each once."""
-        sides = np.sort(self.faces[self._proper][:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-        return np.unique(sides, axis=0)
+        return _edges_of(self.faces[self._proper])[0]
 
     @cached_property
     def edge_lengths(self) -> Floats:
@@ -123,7 +122,8 @@ class Geodesics:
     @cached_property
     def longest_edge(self) -> float:
         """Length of the longest edge; 0 without faces."""
-        return float(self.edge_lengths.max(initial=0.0))
+        at = self.vertices[self.faces[self._proper]]
+        return float(np.linalg.norm(at - at[:, [1, 2, 0]], axis=2).max(initial=0.0))
 
     @cached_property
     def components(self) -> Int64:
@@ -171,14 +171,16 @@ class Geodesics:
         found: Floats = dijkstra(self._graph, directed=False, indices=source, limit=reach)
         return found
 
-    def near(self, vertex: int, radius: float) -> tuple[Int64, Floats]:
-        """Vertices that are nearer than ``radius`` to one, itself included, and their distances.
+    def near(self, sources: int | Sequence[int] | Int64, radius: float) -> tuple[Int64, Floats]:
+        """Vertices that are nearer than ``radius`` to one or to the nearest of several, which are included.
 
         Returns
         -------
         Numbers of vertices, rising, and distances. At the radius itself they are not nearer, however it is rounded.
         """
-        found = self.from_vertices([vertex], radius)
+        source = np.unique(np.asarray(sources, np.int64))
+        far = self.method == "heat" and radius > self._near
+        found = self._by_heat(source, radius) if far else self._by_windows(source, radius, whole=False)
         close = found.distance < radius * (1 - 1e-9)
         return found.vertices[close], found.distance[close]
 
@@ -197,9 +199,11 @@ class Geodesics:
             return self._by_heat(source, reach)
         return self._by_windows(source, reach)
 
-    def _by_windows(self, source: Int64, reach: float) -> Field:
-        margin = reach + self.longest_edge * (1 + 1e-9)  # all corners of a face that the reach touches
+    def _by_windows(self, source: Int64, reach: float, whole: bool = True) -> Field:
+        """``whole``: also the distances of all corners of the faces that the reach touches."""
+        margin = reach + self.longest_edge * (1 + 1e-9)
         faces = self._window(source, margin)
+        margin = margin if whole else reach
         used, corners = _own(self.faces[faces])
         if not np.isin(source, used).all():  # a vertex that no face uses
             alone = np.setdiff1d(source, used)
@@ -302,6 +306,14 @@ def proper(faces: Int64) -> Int64:
     return np.flatnonzero((a != b) & (b != c) & (c != a))
 
 
+def _edges_of(faces: Int64) -> tuple[Int64, Int64]:
+    """The edges of faces, (e, 2) pairs of vertices, rising, each once; and how many faces each has."""
+    a, b = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    base = int(faces.max(initial=0)) + 1
+    key, counts = np.unique(np.minimum(a, b) * base + np.maximum(a, b), return_counts=True)
+    return np.stack(np.divmod(key, base), axis=1), counts.astype(np.int64)
+
+
 def _own(faces: Int64) -> tuple[Int64, Int64]:
     """The vertices that faces use, ascending, and the faces with the numbers of these."""
     used, corners = np.unique(faces, return_inverse=True)
@@ -342,8 +354,7 @@ def _asked(algorithm: Any, sources: NDArray[np.int32], targets: NDArray[np.int32
 
 def check_edges(faces: NDArray[np.integer], name: str = "The surface") -> None:
     """Refuse a surface on which more than two faces share an edge."""
-    sides = np.sort(np.asarray(faces, np.int64)[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    edges, counts = np.unique(sides, axis=0, return_counts=True)
+    edges, counts = _edges_of(np.asarray(faces, np.int64))
     many = np.flatnonzero(counts > 2)
     if len(many):
         a, b = edges[many[0]]

@@ -22,6 +22,7 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -204,58 +205,82 @@ def poisson_disc_geodesic(
     carried = replace(carried, normals=normals_of(surface))  # those of new vertices lie between them
     fine = subdivided(carried, spacing * GEODESIC_EDGE)
     chosen: list[int] = []
+    far = np.full(len(fine.vertices), np.inf)
+    part, open_ = _Part(fine, np.unique(fine.faces), fine.faces), np.arange(len(fine.faces))
     while True:
-        geodesics = Geodesics(fine.vertices, fine.faces, name=fine.name)
-        far = geodesics.from_vertices(chosen, spacing).at(np.arange(len(fine.vertices))) if chosen else None
-        far = _fill_corners(fine, geodesics, spacing, rng, chosen, far)
-        gaps = _faces_with_room(fine, far, spacing)
+        _fill_corners(fine, part, spacing, rng, chosen, far)
+        gaps = open_[_have_room(fine, open_, far, spacing)]
         if not len(gaps):
             return _at_vertices(fine, np.array(chosen, np.int64))
         fine = quartered(fine, gaps)
+        open_ = np.flatnonzero((fine.faces >= len(far)).any(axis=1))  # others have no room, and get none
+        part = _Part.around(fine, np.arange(len(far), len(fine.vertices)), spacing)
+        far = np.concatenate([far, np.full(len(part.corners), np.inf)])
+        part.update(chosen, spacing, far)
 
 
-def _allowed(fine: Surface) -> NDArray[np.bool_]:
-    """Vertices at which points may lie."""
-    found = np.zeros(len(fine.vertices), bool)
-    used = np.unique(fine.faces)
-    found[used] = fine.columns["_allowance"][used] >= 0 if "_allowance" in fine.columns else True
-    return found
+class _Part:
+    """The part of a surface on which all ways from some corners lie that are no longer than the distance.
+
+    Gaps are few and small, so ways are looked for around them only.
+    """
+
+    def __init__(self, fine: Surface, corners: Ints, faces: NDArray[np.integer]):
+        self.corners = corners
+        vertices, own = np.unique(faces, return_inverse=True)
+        self._vertices: Ints = vertices.astype(np.int64)
+        self._geodesics = Geodesics(fine.vertices[vertices], own.reshape(-1, 3), name=fine.name)
+
+    @classmethod
+    def around(cls, fine: Surface, corners: Ints, spacing: float) -> _Part:
+        """The part around some corners: all faces that a ball of the distance around one touches."""
+        reach = spacing * (1 + GEODESIC_EDGE) * (1 + 1e-9)
+        away = KDTree(fine.vertices[corners]).query(fine.vertices, distance_upper_bound=reach)[0]
+        return cls(fine, corners, fine.faces[np.isfinite(away)[fine.faces].any(axis=1)])
+
+    def update(self, points: Sequence[int], spacing: float, far: Floats) -> Ints:
+        """Lower the distance of vertices to the nearest point by that to some points; return those nearer to these."""
+        at = np.searchsorted(self._vertices, points)
+        there = np.minimum(at, len(self._vertices) - 1)
+        at = at[self._vertices[there] == points]
+        if not len(at):
+            return np.zeros(0, np.int64)
+        near, distance = self._geodesics.near(at, spacing)
+        found = self._vertices[near]
+        far[found] = np.minimum(far[found], distance)
+        return found
 
 
 def _fill_corners(
-    fine: Surface,
-    geodesics: Geodesics,
-    spacing: float,
-    rng: np.random.Generator,
-    chosen: list[int],
-    far: Floats | None,
-) -> Floats:
-    """Choose further corners, in random order, until none has room; return the distance of each to the nearest one."""
-    if far is None:
-        far = np.full(len(fine.vertices), np.inf)
-    open_ = _allowed(fine) & (far >= spacing * (1 - 1e-9))
-    rows = np.flatnonzero(open_)
-    for vertex in rng.permutation(rows).tolist():
+    fine: Surface, part: _Part, spacing: float, rng: np.random.Generator, chosen: list[int], far: Floats
+) -> None:
+    """Choose further corners of a part, in random order, until none has room.
+
+    ``far`` is the distance of each to the nearest chosen one; infinite: it is not nearer than ``spacing``.
+    """
+    open_ = np.zeros(len(far), bool)
+    open_[part.corners] = ~np.isfinite(far[part.corners])
+    if "_allowance" in fine.columns:
+        open_ &= fine.columns["_allowance"] >= 0
+    for vertex in rng.permutation(np.flatnonzero(open_)).tolist():
         if open_[vertex]:
             chosen.append(vertex)
-            near, distance = geodesics.near(vertex, spacing)
-            open_[near] = False
-            far[near] = np.minimum(far[near], distance)
-    return far
+            open_[part.update([vertex], spacing, far)] = False
 
 
-def _faces_with_room(fine: Surface, far: Floats, spacing: float) -> Ints:
-    """Faces on which a place may be as far as the distance from all points: none is farther than a corner and an edge.
+def _have_room(fine: Surface, rows: Ints, far: Floats, spacing: float) -> NDArray[np.bool_]:
+    """Whether a place on a face may be as far as the distance from all points: at most as far as a corner and an edge.
 
     At a corner that is at the distance itself, however it is rounded, there is no room.
     """
-    at = fine.vertices[fine.faces]
+    faces = fine.faces[rows]
+    at = fine.vertices[faces]
     edges = np.linalg.norm(at - at[:, [1, 2, 0]], axis=2)  # 01, 12, 20
-    reach = np.minimum(far, spacing)[fine.faces] + np.maximum(edges, edges[:, [2, 0, 1]])
-    room = (reach.min(axis=1) >= spacing) & (edges.max(axis=1) > SMALLEST_GEODESIC * spacing)
+    reach = np.minimum(far, spacing)[faces] + np.maximum(edges, edges[:, [2, 0, 1]])
+    room: NDArray[np.bool_] = (reach.min(axis=1) >= spacing) & (edges.max(axis=1) > SMALLEST_GEODESIC * spacing)
     if "_allowance" in fine.columns:
-        room &= (fine.columns["_allowance"][fine.faces] >= 0).any(axis=1)
-    return np.flatnonzero(room)
+        room &= (fine.columns["_allowance"][faces] >= 0).any(axis=1)
+    return room
 
 
 def _at_vertices(surface: Surface, chosen: Ints) -> SurfacePoints:

@@ -59,12 +59,16 @@ def quartered(surface: Surface, rows: NDArray[np.int64]) -> Surface:
         There would be more than five million vertices.
     """
     table, faces = _table(surface), surface.faces.astype(np.int64)
-    ends, which = _edges(faces)
+    corner, divided = np.zeros(len(table), bool), np.zeros(len(faces), bool)
+    corner[faces[rows]] = divided[rows] = True
+    near = corner[faces].sum(axis=1) >= 2  # they may have an edge with one in common; the others stay as they are
+    ends, which = _edges(faces[near])
     split = np.zeros(len(ends), bool)
-    split[which[rows]] = True
+    split[which[divided[near]]] = True
     if len(table) + split.sum() > MOST_VERTICES:
         raise InputError(f"{surface.name}: it would have more than {MOST_VERTICES} vertices; cut the surface.")
-    return _surface(surface, *_halved(table, faces, ends, which, split))
+    table, parts = _halved(table, faces[near], ends, which, split)
+    return _surface(surface, table, np.concatenate([faces[~near], parts]))
 
 
 def _table(surface: Surface) -> NDArray[np.float64]:
@@ -78,9 +82,10 @@ def _table(surface: Surface) -> NDArray[np.float64]:
 
 def _edges(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The ends of each edge, and the edges 0-1, 1-2, 2-0 of each face."""
-    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2)
-    ends, which = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
-    return ends, which.reshape(-1, 3)
+    a, b = faces, faces[:, [1, 2, 0]]
+    base = int(faces.max(initial=0)) + 1
+    key, which = np.unique(np.minimum(a, b) * base + np.maximum(a, b), return_inverse=True)
+    return np.stack(np.divmod(key, base), axis=1), which.reshape(-1, 3)
 
 
 def _halved(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,24 @@ class SetRead:
     def most(self) -> int:
         """Vertices of its largest surface."""
         return max((vertices for _, vertices in self.counts), default=0)
+
+
+@contextmanager
+def errors_name(given: Mapping[str, Any]) -> Iterator[None]:
+    """Within it, errors about a surface, which know its number, also say of which set it is.
+
+    Parameters
+    ----------
+    given
+        Parameters of a kernel, with a :class:`SetRead` as ``set``.
+    """
+    try:
+        yield
+    except InputError as error:
+        path = str(given["set"]["path"])
+        if type(error) is not InputError or path in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
 
 
 GEODESIC_BYTES = 8000

@@ -7,7 +7,8 @@
 - ``normalise`` looks at the whole volume first: what was before it is written to a scratch array, and two stages
   compute the statistics (four for percentiles).
 
-Scratch arrays are float32. The last pass writes the image with its pyramid.
+Scratch arrays are float32. The last pass writes the image with its pyramid. Of a part of the result, passes in blocks
+compute the blocks that it needs (:mod:`volengine.tasks.filter.needed`); statistics and transforms see the whole volume.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ _INVERSE = "volengine.tasks.filter.blocks:inverse_block"
 _LOCAL = "volengine.tasks.filter.blocks:local_block"
 _RESCALE = "volengine.tasks.filter.blocks:rescale_block"
 _SHORT = "volengine.tasks.filter.blocks:short_block"
+
+IN_BLOCKS = (_LOCAL, _RESCALE, _SHORT)
+"""Kernels that need a block with its halo and no more, so that of a part only the blocks it needs are computed."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ from volengine.tasks.common.images import StoreOptions, image_spec
 from volengine.tasks.common.made import image_made
 from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of
 from volengine.tasks.common.unpack import unpacked, waits_for
-from volengine.tasks.filter.chain import Chain
+from volengine.tasks.filter.chain import IN_BLOCKS, Chain
 from volengine.tasks.filter.description import FilterOutputs
 from volengine.tasks.filter.fourier_steps import (
     BandPass,
@@ -39,6 +39,7 @@ from volengine.tasks.filter.fourier_steps import (
     MissingWedge,
 )
 from volengine.tasks.filter.local_steps import Invert, Normalise
+from volengine.tasks.filter.needed import only_needed
 from volengine.tasks.filter.recipe import FilterRecipe
 from volengine.tasks.filter.step import Step
 
@@ -100,10 +101,11 @@ def plan_filter(
             facts = {"stage": stage, "dtype": recipe.dtype, "scale": recipe.scale}
             finish.append(Call("volengine.tasks.filter.finish:say_range", facts))
         finish.append(image_made(spec, "; ".join(notes)))
+    stages, images = only_needed(chain.stages, chain.images, IN_BLOCKS)
     return Plan(
         source.name,
-        tuple(chain.stages),
-        tuple(chain.images),
+        tuple(stages),
+        tuple(images),
         recipe={"filter": recipe.to_json()},
         finish=tuple(finish),
         notes=tuple(notes),

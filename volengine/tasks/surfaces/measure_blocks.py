@@ -15,7 +15,7 @@ from volengine.core.block import Block, Result, Table, merge_tables
 from volengine.core.digest import exact_text
 from volengine.ops.surfaces.proximity import box_around
 from volengine.tasks.common.division import COLUMN, MISSING, NOTES, PIECE, units_of, whole_units_of
-from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead
+from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead, errors_name
 from volengine.tasks.surfaces.measure_rows import CACHE_BYTES, Boxes, measuring
 
 
@@ -62,7 +62,8 @@ def border_of_surfaces(block: Block, given: dict[str, Any], rows: int) -> Result
         ``border_nm`` of all vertices, surface after surface; ``piece.count``, and ``notes`` for each surface.
     """
     work = measuring(exact_text(given))
-    found = [work.border(piece.number) for piece in whole_units_of(work.set.counts, rows)[block.number]]
+    with errors_name(given):
+        found = [work.border(piece.number) for piece in whole_units_of(work.set.counts, rows)[block.number]]
     table = {
         "border_nm": np.concatenate([column for column, _ in found]),
         PIECE: np.array([len(column) for column, _ in found]),
@@ -94,7 +95,8 @@ def measure_rows(block: Block, given: dict[str, Any], rows: int) -> Result:
     tables: list[Table] = []
     missing: list[int] = []
     for piece in units_of(work.set.counts, rows)[block.number]:
-        row, columns, without = work.columns(piece, boxes)
+        with errors_name(given):
+            row, columns, without = work.columns(piece, boxes)
         tables.append({"row": row, **{COLUMN + name: column for name, column in columns.items()}})
         missing.append(without)
     counts = np.array([len(table["row"]) for table in tables])

@@ -21,7 +21,7 @@ from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
 from volengine.nets.surface_model import load_surface_model
 from volengine.tasks.common.division import NOTES, PIECE, Units, run_rows, units_of, whole_units_of
-from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead
+from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead, errors_name
 from volengine.tasks.surfaces.found import table_of
 from volengine.tasks.surfaces.in_plane import Turner, turner_of
 from volengine.tasks.surfaces.pick import found_on, least_score, prepared
@@ -140,9 +140,10 @@ def score_rows(block: Block, given: dict[str, Any], rows: int) -> Result:
     score = work.score(block)[0]
     tables = []
     for piece in units_of(work.set.counts, rows)[block.number]:
-        whole = work.prepared(piece.number)
-        part = _run(whole, run_rows(len(whole.vertices), piece))
-        scored = score(part)
+        with errors_name(given):
+            whole = work.prepared(piece.number)
+            part = _run(whole, run_rows(len(whole.vertices), piece))
+            scored = score(part)
         tables.append({field.name: getattr(scored, field.name) for field in fields(Scored)})
     if work.volume is not None:
         check_unchanged(work.volume, full=False)
@@ -214,17 +215,18 @@ def find_particles(block: Block, given: dict[str, Any], rows: int) -> Result:
     (least,) = block.tables[LEAST].values()
     whole = whole_units_of(work.set.counts, rows)[block.number]
     scored = scores_of(block.tables[SCORES], units_of(work.set.counts, rows), {piece.number for piece in whole})
-    found = [
-        found_on(
-            work.prepared(piece.number),
-            scored[piece.number],
-            float(least["least"][0]),
-            float(least["height"][0]),
-            work.recipe,
-            work.turner,
-        )
-        for piece in whole
-    ]
+    with errors_name(given):
+        found = [
+            found_on(
+                work.prepared(piece.number),
+                scored[piece.number],
+                float(least["least"][0]),
+                float(least["height"][0]),
+                work.recipe,
+                work.turner,
+            )
+            for piece in whole
+        ]
     return Result(table=table_of(found), counts={"particles": sum(len(one.place) for one in found)})
 
 

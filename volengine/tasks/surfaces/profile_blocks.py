@@ -19,7 +19,7 @@ from volengine.io.identity import check_unchanged
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.profile_sampling import steps
 from volengine.tasks.common.division import MISSING, NOTES, PIECE, Piece, near_rows, units_of, whole_units_of
-from volengine.tasks.common.set_read import READ_BYTES, SetRead, drawn
+from volengine.tasks.common.set_read import READ_BYTES, SetRead, drawn, errors_name
 from volengine.tasks.surfaces.picking_recipes import SurfacesProfileRecipe
 from volengine.tasks.surfaces.profile_read import pictures
 from volengine.tasks.surfaces.sampler import Sampler
@@ -73,7 +73,8 @@ def profile_rows(block: Block, given: dict[str, Any], rows: int) -> Result:
         values outside of the tomogram.
     """
     work = _reading(exact_text(given))
-    tables = [work.profiles(piece) for piece in units_of(work.set.counts, rows)[block.number]]
+    with errors_name(given):
+        tables = [work.profiles(piece) for piece in units_of(work.set.counts, rows)[block.number]]
     beside = {
         PIECE: np.array([len(table["row"]) for table in tables]),
         MISSING: np.array([int(np.isnan(table["profile"]).sum()) for table in tables]),
@@ -115,7 +116,8 @@ def unroll_surfaces(block: Block, given: dict[str, Any], rows: int, folder: str)
     files: list[Path] = []
     said: list[str] = []
     for piece in whole_units_of(work.set.counts, rows)[block.number]:
-        made, text = pictures(work.read(piece.number), work.distance_nm, work.sample, Path(folder), work.recipe)
+        with errors_name(given):
+            made, text = pictures(work.read(piece.number), work.distance_nm, work.sample, Path(folder), work.recipe)
         files += made
         said.append(text)
     return Result(table={NOTES: np.array(said, str)}, files=tuple(files), counts={"pictures": len(said)})

@@ -29,6 +29,9 @@ from volengine.tasks.surfaces.writing import Picked, grid_of
 
 Given = BesideGiven[SurfacesSampleRecipe]
 
+GEODESIC_ROWS = 500
+"""Vertices of a unit, about, with distances along surfaces, which take longer: nearly each surface is a unit."""
+
 _POINTS = "volengine.tasks.surfaces.sample_blocks:sample_points"
 _WRITE = "volengine.tasks.surfaces.picked_finish:write_sampled"
 
@@ -69,14 +72,15 @@ def plan_sample(source: Given, recipe: SurfacesSampleRecipe, out: str, folder: P
     given = source.described()
     mine, stages = SetRead.from_json(given["set"]), []
     if mine.counts:
-        units = division.whole_units_of(mine.counts, division.ROWS)
+        rows = division.ROWS if recipe.distance == "space" else GEODESIC_ROWS
+        units = division.whole_units_of(mine.counts, rows)
         open_ = most_open(source.surfaces, mine.counts) if recipe.edge_exclusion_nm else 0
         stages.append(
             Stage(
                 "surfaces-sample",
                 _POINTS,
                 line_of(len(units)),
-                params={"given": given, "rows": division.ROWS},
+                params={"given": given, "rows": rows},
                 emits=True,
                 kernel_bytes=kernel_bytes(_POINTS, vertices=mine.most, open_=open_),
             )

@@ -10,7 +10,7 @@ from volengine.core.block import Block, Result
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.tasks.common.division import whole_units_of
-from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead
+from volengine.tasks.common.set_read import GEODESIC_BYTES, READ_BYTES, SetRead, errors_name
 from volengine.tasks.surfaces.found import Found, table_of
 from volengine.tasks.surfaces.picking_recipes import SurfacesSampleRecipe
 
@@ -36,7 +36,8 @@ def sample_points(block: Block, given: dict[str, Any], rows: int) -> Result:
     recipe, mine = SurfacesSampleRecipe.from_json(given["recipe"]), SetRead.from_json(given["set"])
     surfaces = mine.open()
     units = whole_units_of(mine.counts, rows)[block.number]
-    found = [sampled(surfaces.read(piece.number), recipe) for piece in units]
+    with errors_name(given):
+        found = [sampled(surfaces.read(piece.number), recipe) for piece in units]
     return Result(table=table_of(found), counts={"points": sum(len(one.place) for one in found)})
 
 
