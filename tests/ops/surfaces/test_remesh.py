@@ -15,7 +15,7 @@ from volengine.core.surface import Surface
 from volengine.ops.surfaces import remesh
 from volengine.ops.surfaces.decimate import decimated
 from volengine.ops.surfaces.edges import Edges
-from volengine.ops.surfaces.normals import vertex_normals
+from volengine.ops.surfaces.normals import face_normals, vertex_normals
 from volengine.ops.surfaces.remesh import edge_of_area, remeshed
 from volengine.ops.surfaces.smooth import smoothed
 from volengine.ops.surfaces.topology import shape_of, volume_of
@@ -49,6 +49,26 @@ def test_a_sphere_gets_vertices_of_the_wanted_area(wanted: float) -> None:
     assert _qualities(made, corners).mean() > 0.95
     assert np.isclose(area(made, corners), 4 * np.pi * 14**2, rtol=0.02)
     assert np.isclose(volume_of(made, corners), 4 / 3 * np.pi * 14**3, rtol=0.01 + 0.003 * wanted)
+
+
+@pytest.mark.parametrize("radius", [4, 6, 8, 12, 20])
+@pytest.mark.parametrize("half", [0, 15])
+def test_balls_and_round_rods_keep_volume_and_area(radius: int, half: int) -> None:
+    """Of small ones a tenth of the volume lies between large triangles and the surface through their corners."""
+    n = 2 * radius + 8
+    z, y, x = np.meshgrid(*(np.arange(m) - m / 2 + 0.3 for m in (n + 2 * half, n, n)), indexing="ij")
+    places, faces = raw((z - np.clip(z, -half, half)) ** 2 + y**2 + x**2 < radius**2)
+    at = smoothed(places, faces, 8.0)
+    volume = 4 / 3 * np.pi * radius**3 + np.pi * radius**2 * 2 * half
+    for wanted in (2.0, 4.0, 8.0):
+        made, corners = remeshed(at, faces, wanted)
+        assert _topology(made, corners) == _topology(at, faces)
+        assert np.isclose(volume_of(made, corners), volume_of(at, faces), rtol=0.01)
+        assert np.isclose(volume_of(made, corners), volume, rtol=0.012 if radius > 6 else 0.06)  # so is the given mesh
+        assert np.isclose(area(made, corners), area(at, faces), rtol=0.01 if radius**2 > 8 * wanted else 0.03)
+        outwards = made[corners].mean(axis=1) - np.array([n / 2 + half, n / 2, n / 2]) + 0.3
+        outwards[:, 0] -= np.clip(outwards[:, 0], -half, half)
+        assert (np.einsum("ij,ij->i", face_normals(made, corners), outwards) > 0.7 * radius).all()  # none turned over
 
 
 def test_the_edge_of_an_area_is_that_of_six_equal_triangles() -> None:

@@ -9,6 +9,7 @@ import pytest
 from marched_shapes import OFF, area, grid, raw
 from numpy.typing import NDArray
 
+from volengine.ops.surfaces.finish import Wanted, finished
 from volengine.ops.surfaces.normals import area_vectors, vertex_normals
 from volengine.ops.surfaces.orient import points_to, turned
 from volengine.ops.surfaces.sides import Side, one_side
@@ -123,3 +124,24 @@ def test_normals_are_hand_derived() -> None:
     assert area_vectors(flat, np.array([[0, 1, 2]])).tolist() == [[4.0, 0.0, 0.0]]
     assert vertex_normals(flat, np.array([[0, 2, 1]]))[0].tolist() == [-1.0, 0.0, 0.0]
     assert area(flat, np.array([[0, 1, 2]])) == 2.0
+
+
+@pytest.mark.parametrize("cut", [-3.0, 0.0, 3.3, 6.0])
+@pytest.mark.parametrize("vertex_area", [None, 4.0])
+def test_a_mid_surface_stays_inside_of_the_faces_that_cut_its_membrane(cut: float, vertex_area: float | None) -> None:
+    """A shell of radius 16 about a place ``cut`` beyond the first slice: half of its thickness led 0.6 voxels out."""
+    n = 50
+    z, y, x = grid(n)
+    away = np.sqrt((z + n / 2 + cut) ** 2 + y**2 + x**2)
+    places, faces = raw(np.abs(away - 16) < 2, closed=False)
+    wanted = Wanted(smooth=8.0, vertex_area=vertex_area, side="middle", max_thickness=9.0)
+    ((at, corners),) = finished(places, faces, wanted)
+    assert at.min() >= 0
+    found = shape_of(at, corners)
+    assert (found["manifold"], found["islands"], found["border_loops"]) == (True, 1, 1)
+    middle = np.array([-OFF - cut, n / 2 - OFF, n / 2 - OFF])
+    assert np.abs(np.linalg.norm(at - middle, axis=1) - 16).max() < 0.35
+    # the cap above the first slice; where the membrane lies obliquely on the face some of it is missing
+    assert np.isclose(found["area"], 2 * np.pi * 16 * (16 - OFF - cut), rtol=0.015)
+    outwards = np.einsum("ij,ij->i", area_vectors(at, corners), at[corners].mean(axis=1) - middle)
+    assert (outwards > 0).all()

@@ -1,11 +1,17 @@
 """Curvature of a surface: its two principal curvatures at each vertex, from the shape of its surroundings.
 
 Around each vertex a piece of surface is fitted to the vertices within a radius, weighted by the areas that they stand
-for. In the plane across the normal, with the axes x and y along the principal directions, its height is that of a
-biconic: ``h = (k1 x² + k2 y²) / (1 + sqrt(1 - k1² x² - k2² y²))``. Of spheres and cylinders this is the exact height,
-so that the result does not depend on the radius, as that of a quadric does, whose curvature is too large by
-``radius² k² / 4``. The fit is one of least squares of a quadric (as of Garimella & Swartz, LA-UR-03-8240, 2003) from
-whose data the difference between biconic and quadric is taken, and it is repeated in the frame of the normal it finds.
+for. With the foot of the vertex on the piece as origin, h along the normal, x and y along the principal directions, the
+piece is ``h + (k1 x² + k2 y²) / 2 + (w k1 + (1 - w) k2) h² / 2 = 0`` with ``w = k1² x² / (k1² x² + k2² y²)``. Of
+spheres and cylinders this is exact, all around, with a gradient of length 1: what least squares make small are the
+distances from the surface. So the result does not depend on the radius, as that of a quadric does (``h²`` left out, as
+of Garimella & Swartz, LA-UR-03-8240, 2003), whose curvature is too large by ``radius² k² / 4``, and the radius may be
+as large as the radius of curvature. That is what the staircases of masks need: their error falls with its third power.
+The fit is repeated in the frame, with the foot and the directions, of the one before.
+
+The radius of each fit is the given one where the surface is flat, and else :data:`REACH` radii of curvature, of the
+more bent direction, as the fit before found it, but at least half of the given one: farther away on a surface more of
+its curvature is another one (those of a torus change along it).
 
 The sign follows the normals: curvature is positive where the surface bends away from its normal, as a sphere does whose
 normals point outwards. ``k1 >= k2``. The staircases of a mesh made of a mask average out if the radius is some voxels.
@@ -36,11 +42,18 @@ Floats = NDArray[np.float64]
 LEAST_POINTS = 8
 """Vertices that a fit needs at least; it has six unknowns."""
 
-PASSES = 4
+PASSES = 5
 """Number of fits: each one in the frame, and with the curvatures, of the one before."""
 
-STEEPEST = 0.8
-"""Of the biconic: ``k1² x² + k2² y²`` is taken to be at most this."""
+REACH = 1.15
+"""Radius of a fit, in radii of curvature, at most. With a larger one the curvatures of a ring (2.5 times as wide as its
+tube, of a prediction) would be worse; and neighbours are seen up to 78 degrees, which is 1.26 radii of a ball."""
+
+LEAST = 0.5
+"""Radius of a fit, in parts of the given one, at least: where a surface is rough, not all of its bends are meant."""
+
+LEAST_STEPS = 3.0
+"""Radius of a fit, in steps of the mesh (roots of the mean area of a vertex), at least; or all that was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +108,9 @@ def curvature(surface: Surface, radius: float, rows: NDArray[Any] | None = None)
     surface
         With normals or not: those of its faces are used, which its normals may turn to the other side.
     radius
-        Radius of the neighbourhoods, angstrom. Much less than the radii of curvature to be measured, at least three
-        times the mesh's steps: at half the radius of curvature a torus is wrong by some percent (spheres are not).
+        Largest radius of the neighbourhoods, angstrom; at least three times the mesh's steps. No vertex farther than
+        this from another one has a say in its curvature. Where the surface is more bent, a smaller one is used,
+        down to half of it: radii of curvature from 0.45 times this one on are measured.
     rows
         Numbers of the vertices that are asked for, ascending; default: all. The result has a row for each, the same
         bytes as with all. Only what is near them is looked at.
@@ -145,10 +159,12 @@ class _Fit:
         self.first = np.flatnonzero(np.diff(pairs.centre, prepend=-1))
         self.many = np.diff([*self.first, len(pairs.centre)])
         self.away = at[pairs.near] - at[pairs.centre]
-        share = np.einsum("ij,ij->i", self.away, self.away) / radius**2
-        self.weight = areas[pairs.near] * (1 - share) ** 2 + 1e-9 * areas[pairs.near]
-        self.radius = radius
-        self.normal = _unit(self._sum(normals[pairs.near] * self.weight[:, None]), normals[pairs.centre[self.first]])
+        self.square = np.einsum("ij,ij->i", self.away, self.away)
+        self.area = areas[pairs.near]
+        self.most = radius
+        steps = LEAST_STEPS * np.sqrt(self._sum(self.area) / self.many)
+        self.radius = self.least = np.clip(steps, LEAST * radius, radius)
+        self.normal = _unit(self._sum(normals[pairs.near] * self._weight()[:, None]), normals[pairs.centre[self.first]])
         self.along = _across(self.normal)
         self.k1 = self.k2 = self.above = np.zeros(len(self.first))
 
@@ -156,28 +172,37 @@ class _Fit:
         total: Floats = np.add.reduceat(values, self.first, axis=0)
         return total
 
+    def _weight(self) -> Floats:
+        """Weights of the pairs, falling to the radius; a little remains beyond it, for centres with few neighbours."""
+        share = np.minimum(self.square / np.repeat(self.radius, self.many) ** 2, 1)
+        weight: Floats = self.area * ((1 - share) ** 1.5 + 1e-9)
+        return weight
+
     def step(self) -> None:
-        """Fit heights over the tangent planes, and take normals, directions and curvatures from the fits."""
+        """Fit a piece of surface, and take normals, directions, curvatures and the next radius from it."""
         other = np.cross(self.normal, self.along)
+        unit = np.repeat(self.radius, self.many)
         x, y, h = (
-            np.einsum("kj,kj->k", np.repeat(axis, self.many, axis=0), self.away)
+            np.einsum("kj,kj->k", np.repeat(axis, self.many, axis=0), self.away) / unit
             for axis in (self.along, other, self.normal)
         )
-        bent = np.repeat(self.k1, self.many), np.repeat(self.k2, self.many)
-        root = np.sqrt(1 - np.minimum((bent[0] * x) ** 2 + (bent[1] * y) ** 2, STEEPEST))
-        flat = bent[0] * x * x + bent[1] * y * y
-        h = h + flat / (1 + root) - flat / 2  # heights are negative where the surface bends away
-        x, y = x / self.radius, y / self.radius
-        terms = [x * x / 2, x * y, y * y / 2, x, y, np.ones_like(x)]
+        h = h + np.repeat(self.above, self.many) / unit  # heights are negative where the surface bends away
+        bent, less = (np.repeat(self.k1, self.many) * x) ** 2, (np.repeat(self.k2, self.many) * y) ** 2
+        both = bent + less
+        share = np.where(both > 0, bent / np.where(both > 0, both, 1), 0.5)
+        weight = self._weight()
+        terms = [(x * x + share * h * h) / 2, x * y, (y * y + (1 - share) * h * h) / 2, x, y, np.ones_like(x)]
         matrix, right = np.empty((len(self.first), 6, 6)), np.empty((len(self.first), 6))
         for a, term in enumerate(terms):
-            weighted = term * self.weight
+            weighted = term * weight
             right[:, a] = self._sum(weighted * h)
             for b in range(a, 6):
                 matrix[:, a, b] = matrix[:, b, a] = self._sum(weighted * terms[b])
         matrix += 1e-12 * np.trace(matrix, axis1=1, axis2=2)[:, None, None] * np.eye(6)
         a, b, c, p, q, level = np.linalg.solve(matrix, right[:, :, None])[:, :, 0].T
-        self._take(-np.array([a, b, c]) / self.radius**2, p / self.radius, q / self.radius, level, other)
+        self._take(-np.array([a, b, c]) / self.radius, p, q, level * self.radius, other)
+        bend = np.maximum(np.maximum(np.abs(self.k1), np.abs(self.k2)), REACH / self.most)
+        self.radius = np.maximum(REACH / bend, self.least)
 
     def _take(self, second: Floats, p: Floats, q: Floats, level: Floats, other: Floats) -> None:
         """From second and first derivatives of the height: the shape operator, and a frame along its directions."""
@@ -196,7 +221,7 @@ class _Fit:
         turn = np.arctan2(xy, half) / 2
         self.k1, self.k2 = (xx + yy) / 2 + off, (xx + yy) / 2 - off
         self.along = np.cos(turn)[:, None] * x + np.sin(turn)[:, None] * y
-        self.normal, self.above = normal, -level / slope
+        self.normal, self.above = normal, self.above - level / slope
 
 
 def _unit(vectors: Floats, instead: Floats) -> Floats:

@@ -34,6 +34,9 @@ EVEN = 0.8
 """Least cosine between the normals of a face's corners. In membranes of one voxel (a real phagophore of 14 angstrom)
 faces across the rim hold the sides together; with 0.7 to 0.95 they come apart, and 97 % of the faces stay."""
 
+STEEP = 0.25
+"""Squared sine of the angle between surface and face from which on vertices slide along the surface to the face."""
+
 CRUSHED = 0.15
 """Faces of the mid-surface that have less than this part of their area before belong to the rim."""
 
@@ -133,7 +136,7 @@ def _grown(looks: NDArray[np.int8], joined: NDArray[np.bool_], sheet: Array, ver
 def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> tuple[Floats, Array]:
     """Move vertices of a face by half the thickness; what is crushed there, at the rim's shoulders, is left out."""
     at = vertices - 0.5 * np.where(np.isfinite(depth), depth, 0)[:, None] * normals
-    at = smoothed(at, faces, 4 * _mean_edge(at, faces))
+    at = _within(smoothed(at, faces, 4 * _mean_edge(at, faces)), vertices.min(axis=0), vertices.max(axis=0), normals)
     before, after = area_vectors(vertices, faces), area_vectors(at, faces)
     along = np.einsum("ij,ij->i", before, after)
     square = np.einsum("ij,ij->i", before, before)
@@ -144,6 +147,22 @@ def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> t
     part = parts_of(faces, len(at))[faces[:, 0]]
     areas = np.bincount(part, np.linalg.norm(area_vectors(at, faces), axis=1))
     return at, faces[areas[part] >= SMALL * areas.max()]
+
+
+def _within(at: Floats, low: Floats, high: Floats, normals: Floats) -> Floats:
+    """Bring vertices back into the body's box: where a volume's face cuts a body, half a thickness leads out of it.
+
+    They slide along the surface, or where it is nearly parallel to the face, straight to it.
+    """
+    at = at.copy()
+    for axis in range(3):
+        over = at[:, axis] - np.clip(at[:, axis], low[axis], high[axis])
+        rows = np.flatnonzero(over)
+        along = np.eye(3)[axis] - normals[rows, axis, None] * normals[rows]
+        steep = np.maximum(along[:, axis], STEEP)
+        at[rows] -= (over[rows] / steep)[:, None] * along
+    clipped: Floats = np.clip(at, low, high)
+    return clipped
 
 
 def _even(normals: Floats, faces: Array) -> NDArray[np.bool_]:

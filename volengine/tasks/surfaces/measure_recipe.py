@@ -22,8 +22,9 @@ class SurfacesMeasureRecipe(Recipe):
         Which of ``curvature``, ``thickness`` (through the slab and across gaps), ``nearest`` (other surfaces),
         ``volume`` (faces of the tomogram), ``border`` (along the surface); default: all.
     radius_nm
-        Radius of the neighbourhood in which curvatures are fitted and normals averaged, nm: at least three voxels,
-        about 0.7 and at most 0.8 times the radii of curvature that are to be measured.
+        Largest radius of the neighbourhood in which curvatures are fitted and normals averaged, nm; where the surface
+        is bent more, down to half of it. At least three voxels; of masks 1.2 to 2 times the smallest radius of
+        curvature.
     max_thickness_nm
         A facing part of the surface that is farther along the normal than this is not its other face.
     others
