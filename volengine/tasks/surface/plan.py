@@ -291,6 +291,7 @@ class _Stages:
             },
             emits=True,
             transient=True,
+            version=2,  # remeshing keeps the volume, and mid-surfaces end at the volume's faces
             kernel_bytes=kernel_bytes(_MESH, voxels=self.size, memory_bytes=self.memory),
             hints={"memory_bytes": self.memory},
         )

@@ -74,7 +74,9 @@ def plan_measure(
             "values": len(distances_of(recipe)) if "tomogram" in source.volumes else 0,
             "volumes": len(source.volumes),
         }
-        stages.append(_stage("surfaces-measure", "measure_rows", given, units, mine.most, tables=boxes, **need))
+        # version 2: other fits of curvatures and normals
+        made = _stage("surfaces-measure", "measure_rows", given, units, mine.most, boxes, version=2, **need)
+        stages.append(made)
     facts = asdict(source.facts)
     told = source.recipe.with_(overwrite=False).to_json()
     step = {"verb": "surfaces measure", "recipe": told, "sources": source.sources()}
@@ -127,6 +129,7 @@ def _stage(
     units: Units,
     vertices: int,
     tables: dict[str, TableInput] | None = None,
+    version: int = 1,
     **facts: Any,
 ) -> Stage:
     kernel = f"{_BLOCKS}:{function}"
@@ -137,5 +140,6 @@ def _stage(
         params={"given": given, "rows": division.ROWS},
         tables=tables or {},
         emits=True,
+        version=version,
         kernel_bytes=kernel_bytes(kernel, vertices=vertices, **facts),
     )
