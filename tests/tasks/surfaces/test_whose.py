@@ -33,7 +33,7 @@ VERBS = {
 def volume(path: Path) -> str:
     path.parent.mkdir(exist_ok=True)
     with mrcfile.new(path) as file:
-        file.set_data(np.random.default_rng(0).normal(size=SHAPE).astype("f4"))
+        file.set_data(np.rint(np.random.default_rng(0).normal(size=SHAPE)).astype("f4"))  # they may be labels, too
         file.voxel_size = 10.0
     return str(path)
 

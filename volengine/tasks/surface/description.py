@@ -28,7 +28,7 @@ MEASURED = (
 MOST_CELLS = 2**19
 """Most cells in which the voxels of a label are gathered, to whose side normals point."""
 
-VERTEX_BYTES, REMESHED_BYTES = 1000, 2600
+VERTEX_BYTES, REMESHED_BYTES = 1000, 4200
 """Bytes that a unit needs for a vertex of a surface that it merges and smooths, and remeshes; see the tests."""
 
 
