@@ -193,3 +193,19 @@ def test_a_collection_of_small_plans_on_workers_with_chains_is_what_it_is_withou
     failed = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     failed = [entry for entry in failed if entry["event"] == "unit failed"]
     assert [(entry["name"], entry["stage"], entry["numbers"][0]) for entry in failed] == [("t11", "less", 1)]
+
+
+def test_a_scratch_array_that_was_half_deleted_when_its_driver_was_killed_is_made_again(tmp_path):
+    array = array_of(5)
+    plan = long_plan(tmp_path, stored(tmp_path, array))
+    go_on(state_of(tmp_path, plan))
+    folder = PlanFolder(tmp_path / "run" / "plans" / plan.name)
+    (folder.path / "finished.json").unlink(missing_ok=True)
+    scratch = [spec for spec in plan.images if spec.scratch]
+    assert scratch
+    for spec in scratch:
+        left = tmp_path / "run" / "plans" / plan.name / "scratch" / spec.url.rpartition("/")[2] / "c"
+        left.mkdir(parents=True)
+        (left / "0").write_bytes(b"rest")
+    go_on(state_of(tmp_path, plan))
+    check(plan, array)

@@ -95,6 +95,8 @@ class Outputs:
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
+            elif spec.scratch and not spec.group and read_node(spec.url) is None:
+                self._remove_rest(spec)
             self._create(spec, token)
             self.folder.forget(self.writers(spec))
         self.folder.write_json(IMAGES, {**known, **digests})
@@ -136,6 +138,12 @@ class Outputs:
     def _run(self) -> str:
         """The run folder, which may be looked at from another folder."""
         return str(self.folder.path.parent.parent.absolute())
+
+    def _remove_rest(self, spec: ImageSpec) -> None:
+        """Delete what a driver that was killed while it deleted a scratch array has left: chunks without metadata."""
+        place = local_path(spec.url)
+        if place is not None and self.folder.scratch in place.parents:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _create(self, spec: ImageSpec, token: str) -> None:
         try:
