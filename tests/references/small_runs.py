@@ -79,6 +79,33 @@ def _crop(runs: SmallRuns, out: Path) -> None:
     ve.crop(store, str(out / "part.mrc"), ve.CropRecipe(roi="2:,4:20,:20"), quiet())
 
 
+@case("picture")
+def _picture(runs: SmallRuns, out: Path) -> None:
+    """Drawings are not compared, but their pixels are, where nothing is drawn but voxels."""
+    from PIL import Image
+
+    import volengine as ve
+
+    labels = runs.file("objects.mrc", lambda p: write(p, objects().astype(np.uint16)))
+    recipe = ve.PictureRecipe(
+        slice=("z=9", "y=middle"), overlay=(labels,), overlay_kind="labels", mean=3, pixels=128, plain=True
+    )
+    with Image.open(ve.picture(runs.tomogram(), out / "slices.png", recipe)) as drawn:
+        np.save(out / "slices.npy", np.asarray(drawn.convert("RGB")))
+
+
+@case("movie", tolerance=0.02)
+def _movie(runs: SmallRuns, out: Path) -> None:
+    from PIL import Image, ImageSequence
+
+    import volengine as ve
+
+    recipe = ve.MovieRecipe(every=8, pixels=96, plain=True)
+    with Image.open(ve.movie(runs.tomogram(), out / "slices.webp", recipe, progress=False)) as film:
+        np.save(out / "slices.npy", np.stack([np.asarray(one.convert("L")) for one in ImageSequence.Iterator(film)]))
+    (out / "slices.webp").unlink()
+
+
 @case("export")
 def _export(runs: SmallRuns, out: Path) -> None:
     import volengine as ve
