@@ -100,11 +100,13 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     file, ending = Path(path), _ending(path)
     if not file.is_file():
         raise MissingError(f"{file}: there is no such file.")
-    kind = ending[1:]
+    kind, data = ending[1:], file.read_bytes()
+    if not data.strip():
+        raise FormatError(f"{file}: is empty; export it again.")
     try:
         # from memory: no texture or material file that the mesh may name is looked for
         mesh = trimesh.load_mesh(
-            io.BytesIO(file.read_bytes()), file_type=kind, process=False, skip_materials=True, maintain_order=True
+            io.BytesIO(data), file_type=kind, process=False, skip_materials=True, maintain_order=True
         )
         if ending == ".stl":
             mesh.merge_vertices()

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from volengine.core.aside import sweep
+from volengine.core.aside import is_private, sweep
 from volengine.core.errors import (
     FormatError,
     InputError,
@@ -258,13 +258,16 @@ def reached(url: str) -> Iterator[None]:
 
 
 def exists(url: str) -> bool:
-    """Return whether anything is stored at a path or URL; it need not be an image, nor a complete one."""
+    """Return whether anything is stored at a path or URL; it need not be an image, nor a complete one.
+
+    A folder that holds nothing but unfinished files, of a writer that was killed with its first one, holds nothing.
+    """
     if is_zipped(url):
         path = _file_path(url)
         return stored_file(url) is not None if path is None else path.exists()
     path = local_path(url)
     if path is not None:
-        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+        return path.is_file() or (path.is_dir() and bool(_content(path)))
     from zarr.core.sync import sync
 
     with reached(url):
@@ -401,6 +404,8 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
 def remove_store(url: str, prefix: str = "") -> None:
     """Delete a store, or the part of it below ``prefix``. If it does not exist, nothing happens.
 
+    Its own metadata go last: what a killed process leaves can still be recognised, and be deleted.
+
     Raises
     ------
     InputError
@@ -412,8 +417,15 @@ def remove_store(url: str, prefix: str = "") -> None:
         return
     from zarr.core.sync import sync
 
+    async def delete() -> None:
+        store = open_store(url)
+        for name in [name async for name in store.list_dir(prefix)]:
+            if name not in NODE_FILES:
+                await store.delete_dir(f"{prefix}/{name}" if prefix else name)
+        await store.delete_dir(prefix)
+
     with reached(url):
-        sync(open_store(url).delete_dir(prefix))
+        sync(delete())
     if not prefix and scheme(url) == "memory":
         with _memory_lock:
             _memory.pop(_memory_key(url), None)
@@ -425,16 +437,20 @@ def _remove_folder(path: Path) -> None:
     if not path.is_dir():
         raise InputError(f"{path} is a file, not a Zarr store; it was not deleted. Give another name.")
     content = list(path.iterdir())
-    if content and not any((path / name).exists() for name in NODE_FILES):
+    if _content(path) and not any((path / name).exists() for name in NODE_FILES):
         raise InputError(f"{path} is a folder but no Zarr store; it was not deleted. Give another name.")
-    if path.is_symlink():  # keep the link, which the user has set to choose the disk
-        for entry in content:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-    else:
-        shutil.rmtree(path)
+    for entry in sorted(content, key=lambda entry: (entry.name in NODE_FILES, entry.name == ".zattrs")):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    if not path.is_symlink():  # a link stays, which the user has set to choose the disk
+        path.rmdir()
+
+
+def _content(path: Path) -> list[str]:
+    """The names in a folder without those of unfinished files."""
+    return [entry.name for entry in os.scandir(path) if not is_private(entry.name)]
 
 
 def remove_litter(url: str, prefix: str = "") -> int:

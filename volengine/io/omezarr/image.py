@@ -25,6 +25,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from volengine import __version__
+from volengine.core.aside import is_private
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
@@ -36,10 +37,10 @@ from volengine.io.omezarr.levels import block_unit, plan_levels
 from volengine.io.omezarr.manifest_file import objects_of, remove_manifest, write_manifest
 from volengine.io.omezarr.ngff import image_attributes, ngff_for, ome_part, omero, wrap_ome
 from volengine.io.omezarr.node_files import array_files, group_files, put_node, remove_node, update_attributes
-from volengine.io.omezarr.nodes import Node, read_node
+from volengine.io.omezarr.nodes import Node, read_json, read_node
 from volengine.io.omezarr.objects import Stored
 from volengine.io.omezarr.read import GroupInfo, children, list_groups, open_image
-from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
+from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store, stored_objects
 
 
 def create_image(
@@ -75,7 +76,7 @@ def create_image(
         open_store(spec.url)  # which refuses to write there, and says what to do
     _check_spec(spec)
     node = read_node(spec.url, spec.group)
-    if node is None and not spec.group and not known and exists(spec.url):
+    if node is None and not spec.group and not known and exists(spec.url) and not _is_begun(spec.url, token):
         if not overwrite:
             raise InputError(f"{spec.url} exists and is no Zarr store. Give another name.")
         remove_store(spec.url)  # an empty folder; anything else is refused
@@ -320,6 +321,13 @@ def _create_parents(spec: ImageSpec, durable: bool) -> None:
 
 def _create_group(spec: ImageSpec, path: str, attributes: dict[str, Any], durable: bool) -> None:
     put_node(spec.url, path, group_files(_zarr_format(spec), attributes), durable=durable)
+
+
+def _is_begun(url: str, token: str) -> bool:
+    """Whether nothing is there but attributes of this run, which was killed before it wrote the rest of the node."""
+    ours = (read_json(url, "", ".zattrs") or {}).get("volengine")
+    names = {name for name in stored_objects(url) if not is_private(name)}
+    return isinstance(ours, dict) and ours.get("token") == token and names == {".zattrs"}
 
 
 def _create_own_group(spec: ImageSpec, token: str, run: str, durable: bool) -> None:
