@@ -206,3 +206,29 @@ def test_other_outputs_do_no_unit_again(tmp_path: Path, sets: str) -> None:
     assert told.exit_code == 0, told.output
     assert "is not kept after a run, and nothing else is missing. It is made again." in told.output
     assert (tmp_path / "other" / "0001.png").read_bytes() == (tmp_path / "png" / "0001.png").read_bytes()
+
+
+@pytest.mark.parametrize("what", ["origin", "shape"])
+def test_picks_of_another_box_are_refused(tmp_path: Path, what: str) -> None:
+    """A table that states where its box lies is not laid at the first voxel of a part, or of another box."""
+    origin = (100.0, -50.0, 30.0)
+    facts = SurfaceFacts("TS_01", "membrane", SIZE, origin, SHAPE)
+    surfaces = tmp_path / "a.surfaces"
+    write_surfaces(surfaces, [(ball(60.0, CENTRE, 2), {})], facts)
+    for name, where, shape in (
+        ("right", origin, SHAPE),
+        ("other", (180.0, 50.0, 150.0), SHAPE),
+        ("large", origin, (99,) * 3),
+    ):
+        picks = Picks([[12.0, 12, 12]], SIZE, where, shape, tomogram="TS_01")
+        write_picks(tmp_path / f"{name}.star", picks)
+    right = run("measure", str(surfaces), "--out", str(tmp_path / "out"), "--picks", str(tmp_path / "right.star"))
+    assert right.exit_code == 0, right.output
+    wrong = str(tmp_path / {"origin": "other", "shape": "large"}[what]) + ".star"
+    told = run("measure", str(surfaces), "--out", str(tmp_path / "bad"), "--picks", wrong)
+    assert told.exit_code != 0
+    assert {"origin": "any-origin", "shape": "measures"}[what] in f"{told.output}{told.exception}"
+    assert not (tmp_path / "bad").exists()
+    if what == "origin":
+        accepted = run("measure", str(surfaces), "--out", str(tmp_path / "in"), "--picks", wrong, "--any-origin")
+        assert accepted.exit_code == 0, accepted.output

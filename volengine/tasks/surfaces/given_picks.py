@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from glob import has_magic
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
@@ -80,16 +79,15 @@ def tables_of(given: Sequence[str], tomogram: str, facts: SurfaceFacts) -> list[
     return found
 
 
-def own_grid(table: TableOf, facts: SurfaceFacts) -> Picks | None:
-    """The picks on the grid that their file states, if its voxels are not those of the surfaces; else ``None``."""
-    if facts.voxel_size is None:
-        return None
+def as_stated(table: TableOf, facts: SurfaceFacts) -> Picks | None:
+    """The picks on the grid that their file states; ``None`` if it does not state all that it needs.
+
+    Whoever reads them with the grid of the surfaces overrides their origin, so it is compared before.
+    """
     try:
-        picks = TableOf(table.path, table.name, own=True).read(facts)
-    except InputError:  # it does not state all that it needs, so it has the grid of the surfaces
+        return replace(table, own=True).read(facts)
+    except InputError:
         return None
-    alike = picks.shape is not None and picks.shape == facts.shape
-    return None if alike or np.allclose(picks.voxel_size, facts.voxel_size, rtol=1e-3, atol=0) else picks
 
 
 def _names_of(path: str, grid: tuple[tuple[str, Any], ...] = (("voxel_size", (1.0, 1.0, 1.0)),)) -> dict[str, str]:

@@ -16,10 +16,10 @@ from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces
-from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
+from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on, same_voxels
 from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.set_read import SetRead, file_identity, identifier
-from volengine.tasks.surfaces.given_picks import own_grid, tables_of
+from volengine.tasks.surfaces.given_picks import as_stated, tables_of
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.sets import one_of, others_of
 from volengine.tasks.surfaces.table_of import TableOf
@@ -100,8 +100,7 @@ class Given:
             raise InputError(f"{name}: states an origin, and {self.surfaces.path} none; give --tomogram.")
         if facts.voxel_size is None:
             return Grid(size, (0.0, 0.0, 0.0))
-        mine = Lattice(str(self.surfaces.path), facts.origin, facts.voxel_size, facts.shape)
-        lies = lies_on(mine, other, Asked(self.recipe.mask_grid, self.recipe.any_origin))
+        lies = lies_on(self._mine, other, Asked(self.recipe.mask_grid, self.recipe.any_origin))
         self.notes += lies.notes
         if facts.shape is not None and shape is not None:
             ours, theirs = np.multiply(facts.shape, facts.voxel_size), np.multiply(shape, size)
@@ -111,6 +110,12 @@ class Given:
                     f"measures {_nm(theirs)} nm; give what belongs to the same tomogram."
                 )
         return lies.grid
+
+    @property
+    def _mine(self) -> Lattice:
+        facts = self.facts
+        assert facts.voxel_size is not None
+        return Lattice(str(self.surfaces.path), facts.origin, facts.voxel_size, facts.shape)
 
     def _same(self, what: str, tomogram: str) -> None:
         """Say it if something is of a tomogram with another name; names alone prove nothing."""
@@ -135,11 +140,13 @@ class Given:
             return []
         found = []
         for table in tables_of(self.recipe.picks, self.facts.tomogram, self.facts):
-            own = own_grid(table, self.facts)
-            picks = table.read(self.facts) if own is None else own
             self._same("the picks those of", tomogram_in(table.name, feature_in(table.name)))
+            own = as_stated(table, self.facts)
+            picks = table.read(self.facts) if own is None else own
             lattice = Lattice(table.path, picks.origin, picks.voxel_size, picks.shape)
-            found.append(replace(table, own=own is not None, offset=self._lies(lattice).offset))
+            grid = self._lies(lattice)
+            other = own is not None and self.facts.voxel_size is not None and not same_voxels(self._mine, lattice)
+            found.append(replace(table, own=other, offset=grid.offset))
         return found
 
     def sources(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
+from volengine.core.volume import Volume
 from volengine.nets.surface_fit import fit_rings
 from volengine.nets.surface_model import SurfaceModelFacts, probabilities, save_surface_model
 from volengine.ops.score import pair_picks, pool
@@ -30,6 +31,8 @@ from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.ops.surfaces.subdivision import subdivided
 from volengine.tasks.common.lying import Asked
+from volengine.tasks.common.named import stored_name
+from volengine.tasks.common.origins import origins_note
 from volengine.tasks.surfaces.averaging import Average, Oriented, class_average, rotations
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
 from volengine.tasks.surfaces.predict import normalised, statistics
@@ -221,6 +224,7 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
         assert volume is not None
         notes += more
         picks = read_picks(table, voxel_size=volume.voxel_size, shape=volume.shape, volume_origin=volume.origin)
+        notes += _checked(table, volume, recipe)
         if grid_of_volume is not None and any(grid_of_volume.offset):
             picks = picks.with_(position_vox=(picks.place + np.asarray(grid_of_volume.offset)) / picks.voxel_size)
         names += [picks.feature] * bool(picks.feature)
@@ -241,6 +245,20 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
         raise InputError("No known particle lies near a surface; are these the picks of these tomograms?")
     feature = recipe.feature if recipe.feature is not None else names[0] if len(set(names)) == 1 else ""
     return found, feature, notes
+
+
+def _checked(table: str, volume: Volume, recipe: SurfacesTrainRecipe) -> list[str]:
+    """Compare the origin that a table states, which its reading beside a volume overrides, with that of the volume."""
+    from volengine.io.picks import read_picks
+
+    try:
+        own = read_picks(table)
+    except InputError:  # it states no grid
+        return []
+    mine = (stored_name(volume), volume.origin, volume.voxel_size)
+    stated = any(own.origin) and any(volume.origin)
+    note = origins_note(mine, (table, own.origin, own.voxel_size), accept=recipe.any_origin) if stated else ""
+    return [note] if note else []
 
 
 def _feet(
