@@ -24,6 +24,7 @@ import io
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.aside import private_place, sweep
+from volengine.core.aside import is_private, private_place, sweep
 from volengine.core.atomic import write_atomic, write_json
 from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -122,7 +123,8 @@ class SurfaceSet:
 def write_surfaces(path: PathLike, surfaces: Iterable[tuple[Surface, Mapping[str, Any]]], facts: SurfaceFacts) -> None:
     """Write a set of surfaces beside its place, and move it there when it is whole.
 
-    A set that was there before is replaced at the end, and stays if something fails before.
+    A set that was there before is replaced at the end, and stays if something fails before. What others have put into
+    it stays.
 
     Parameters
     ----------
@@ -147,8 +149,21 @@ def write_surfaces(path: PathLike, surfaces: Iterable[tuple[Surface, Mapping[str
             rows.append({"number": number, "file": file_of(number), **more})
         write_list(made, rows, facts)
         if folder.is_dir():
+            _keep_strangers(folder, made)
             folder.rename(place / "before")
         made.rename(folder)
+
+
+def _keep_strangers(folder: Path, made: Path) -> None:
+    """Copy what others have put into a set, such as notes, into the one that replaces it."""
+    for path in folder.iterdir():
+        ours = path.name in (TABLE, FACTS) or _OURS.fullmatch(path.name) or is_private(path.name)
+        if ours or (made / path.name).exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, made / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, made / path.name, follow_symlinks=False)
 
 
 def may_replace(folder: Path) -> bool:

@@ -265,3 +265,19 @@ def test_the_commands(tmp_path: Path, volengine: Command) -> None:
         assert code, words
         assert said in errors
     assert not (tmp_path / "b.png").exists()
+
+
+def test_overlays_of_another_tomogram_are_said_or_refused(tmp_path: Path) -> None:
+    source = mrc(tmp_path, "TS_01.mrc", noise())
+    surface = [(Surface([[0, 0, 300], [400, 0, 300], [0, 400, 300]], [[0, 1, 2]], number=1), {})]
+    for name, shape in (("TS_02", SHAPE), ("TS_01", (30, 60, 99))):
+        facts = volengine.SurfaceFacts(tomogram=name, voxel_size=VOXEL, shape=shape)
+        volengine.write_surfaces(tmp_path / f"{name}.surfaces", surface, facts)
+    mask = mrc(tmp_path, "TS_02__core.mrc", np.zeros(SHAPE, np.float32))
+    for overlay in (str(tmp_path / "TS_02.surfaces"), mask):
+        notes: list[str] = []
+        recipe = PictureRecipe(overlay=overlay, overwrite=True)
+        volengine.picture(source, tmp_path / "a.png", recipe, notes=notes)
+        assert notes == [f"{overlay} is of the tomogram 'TS_02', and the volume is 'TS_01'."]
+    with pytest.raises(InputError, match="30 nm along z"):
+        drawn(source, tmp_path, overlay=str(tmp_path / "TS_01.surfaces"))

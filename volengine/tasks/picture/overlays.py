@@ -13,7 +13,7 @@ from volengine.core.feature_colours import colour_of_feature
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Vector3, Volume
-from volengine.io.names import suffix_of
+from volengine.io.names import same_tomogram, suffix_of
 from volengine.io.open import OpenVolume
 from volengine.io.picks import read_picks
 from volengine.io.surfaces import SurfaceSet, open_surfaces
@@ -21,7 +21,7 @@ from volengine.ops.pictures import Colour, outline, overlay
 from volengine.ops.slice_pictures import Lines, Panel, Rings
 from volengine.ops.surfaces.section import section
 from volengine.tasks.common.lying import Asked, Lattice, lies_on
-from volengine.tasks.common.named import feature_of, open_sized, stored_name
+from volengine.tasks.common.named import feature_of, open_sized, stored_name, tomogram_in
 from volengine.tasks.picture.frame import Floats, Frame
 from volengine.tasks.picture.reading import raster_of
 from volengine.tasks.picture.recipe import LookRecipe, colour_of_label
@@ -91,6 +91,9 @@ def open_overlay(path: str, number: int, volume: Volume, recipe: LookRecipe, not
             lies = lies_on(mine, Lattice(path, facts.origin, facts.voxel_size, facts.shape), asked)
             offset = lies.grid.offset
             notes += lies.notes
+            notes += _other_name(path, facts.tomogram, volume)
+            if facts.shape is not None:
+                _check_extent(Volume(path, facts.shape, "uint8", facts.voxel_size), volume, path)
         return Overlay(name, given or colour_of_feature(name), "surfaces", offset, surfaces=surfaces)
     if is_picks(path):
         picks = _picks(path, volume, recipe)
@@ -102,10 +105,20 @@ def open_overlay(path: str, number: int, volume: Volume, recipe: LookRecipe, not
     _check_extent(found, volume, path)
     lies = lies_on(mine, Lattice(path, found.origin, found.voxel_size, found.shape), asked)
     notes += lies.notes
+    feature = feature_of(found)
+    notes += _other_name(path, tomogram_in(found.name, feature) if feature else "", volume)
     kind = _kind(found, path, recipe)
     name = feature_of(found) or Path(path.rstrip("/")).name.split(".")[0]
     colour = given or (colour_of_feature(name) if kind == "probability" else None)
     return Overlay(name, colour, kind, lies.grid.offset, volume=found)
+
+
+def _other_name(path: str, tomogram: str, volume: Volume) -> list[str]:
+    """Say it if an overlay is of a tomogram with another name; names alone prove nothing."""
+    mine = tomogram_in(volume.name, feature_of(volume))
+    if not tomogram or not mine or same_tomogram(mine, [tomogram]) is not None:
+        return []
+    return [f"{path} is of the tomogram {tomogram!r}, and the volume is {mine!r}."]
 
 
 def _picks(path: str, volume: Volume, recipe: LookRecipe) -> Picks:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PERCENTILES = (0.5, 99.5)
 """Percentiles of the drawn voxels that are black and white, where the store states no display range."""
+EACH: Colour = (255, 255, 255)
+"""Colour in the key of labels that have a colour each."""
 Contrast = tuple[float, float]
 
 
@@ -82,7 +84,7 @@ class View:
         ]
         check_unchanged(self.volume)
         plain = self.recipe.plain
-        named: list[tuple[str, Colour]] = [(one.name, one.colour or colour_of_label(1)) for one in self.overlays]
+        named: list[tuple[str, Colour]] = [(one.name, one.colour or EACH) for one in self.overlays]
         key = [] if plain else list(dict.fromkeys(named))
         nm = frames[0].angstrom_per_pixel / NM_TO_ANGSTROM
         return compose(panels, nm, key=key, scale_bar=not plain)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from volengine.core.errors import InputError
 from volengine.io.open import OpenVolume
 from volengine.io.picks import ending_of
 from volengine.io.stores import located
-from volengine.io.surfaces import SurfaceSet, open_surfaces
+from volengine.io.surfaces import FACTS, SurfaceSet, open_surfaces
 from volengine.tasks.common.jobs import Verb
 from volengine.tasks.common.layout import join_url, plan_folder
 from volengine.tasks.common.lying import Asked, Grid
@@ -105,6 +106,8 @@ class TableVerb(Verb[Any, Any, Any, Any]):
 
 def table_place(verb: Verb[Any, Any, Any, Any], source: str, out: str, to: str | None) -> str:
     """The table of one source: ``out``, or a file with the name of the set in the folder ``out``."""
+    if (Path(out) / FACTS).is_file():
+        raise InputError(f"{out}: is a set of surfaces, into which no tables are written; give a file or a folder.")
     return out if verb.is_product(out) else join_url(out, name_of_set(source) + ending_of(to))
 
 

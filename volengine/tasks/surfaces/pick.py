@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.tasks.surfaces.found import Found
@@ -75,7 +76,13 @@ def least_score(
         notes.append("No vertex has a score: the surfaces lie outside of the tomogram.")
         return 0.0
     middle = float(np.median(there))
-    least = middle + DEVIATIONS * 1.4826 * float(np.median(np.abs(there - middle)))
+    spread = float(np.median(np.abs(there - middle)))
+    if spread == 0:
+        raise InputError(
+            f"More than half of the scores are equal ({middle:.4g}), so there is no threshold that stands out: is the "
+            "tomogram a mask? Give the smallest score that counts: --min-score."
+        )
+    least = middle + DEVIATIONS * 1.4826 * spread
     notes.append(f"Scores have the median {middle:.4g}; those from {least:.4g} on count (--min-score).")
     return least
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from volengine.core.errors import InputError
-from volengine.core.volume import size_text
+from volengine.core.volume import Vector3, size_text
 from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
@@ -38,6 +38,11 @@ class Beside(NamedTuple):
     notes: list[str]
 
 
+def _voxel_size(path: str) -> Vector3 | None:
+    """What a set states, for tomograms whose headers state none."""
+    return open_surfaces(path).facts.voxel_size
+
+
 def beside(path: str, tomogram: str | None, asked: Asked) -> Beside:
     """Open a set of surfaces, and the tomogram that it is of.
 
@@ -53,7 +58,9 @@ def beside(path: str, tomogram: str | None, asked: Asked) -> Beside:
     InputError
         The tomogram has another extent than that of the set, or another origin.
     """
-    volume = None if tomogram is None else open_sized(tomogram)
+    volume = None if tomogram is None else open_sized(tomogram, _voxel_size(path))
+    if volume is not None and volume.kind == "labels":
+        raise InputError(f"{volume.where}: holds labels by its own words, and no densities; give the tomogram.")
     opened = open_set(path, volume)
     facts = opened.facts
     if volume is None or facts.voxel_size is None:
