@@ -258,7 +258,7 @@ def test_the_html_shows_the_middle_slice_and_the_facts(volume: OpenVolume) -> No
 
 
 def test_the_picture_shows_the_range_that_the_store_keeps(store: OpenVolume) -> None:
-    low, high = store._window() or (0, 0)
+    low, high = store.display_range or (0, 0)
     assert low < high
     wanted = np.clip((ARRAY[10] - low) / (high - low), 0, 1) * 255
     np.testing.assert_array_equal(_picture(store._repr_html_())[..., 0], wanted.astype(np.uint8))
