@@ -103,11 +103,12 @@ def read_raw(path: str, layout: RawLayout, box: Box) -> NDArray[np.generic]:
             if settled and _is_hole(file.fileno(), begin, end):
                 out[part.slices_in(box)] = 0
                 continue
-            with mmap.mmap(file.fileno(), end - base, access=mmap.ACCESS_READ, offset=base) as mapped:
-                flat = np.frombuffer(mapped, np.uint8, rows * layout.row_bytes, begin - base)
-                target = out[part.slices_in(box)]
-                _copy(flat, layout, part, target, (x0, x1))
-                del flat  # a map with views into it cannot be closed
+            # It ends with its last view. It cannot be closed before, and Dask's profiler may hold a frame for a moment.
+            mapped = mmap.mmap(file.fileno(), end - base, access=mmap.ACCESS_READ, offset=base)
+            flat = np.frombuffer(mapped, np.uint8, rows * layout.row_bytes, begin - base)
+            target = out[part.slices_in(box)]
+            _copy(flat, layout, part, target, (x0, x1))
+            del flat, mapped
     return out
 
 
