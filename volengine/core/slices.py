@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from volengine.core.errors import InputError
+from volengine.core.tiling import AXES
 from volengine.core.units import NM_TO_ANGSTROM
-
-AXES = "zyx"
 
 Unit = Literal["", "nm", "%", "middle"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Literal, cast
 
@@ -14,7 +15,8 @@ from tqdm import tqdm
 from volengine.core.atomic import need_folder, replacing, write_atomic
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
-from volengine.core.slices import AXES, Slice
+from volengine.core.slices import Slice
+from volengine.core.tiling import AXES
 from volengine.ops.pictures import Picture
 from volengine.ops.slice_pictures import picture_file, picture_of
 from volengine.tasks.picture.recipe import LookRecipe, MovieRecipe, PictureRecipe
@@ -83,7 +85,8 @@ def movie(
 ) -> Path:
     """Draw the slices of a volume one after the other, as GIF, WebP or MP4.
 
-    All slices have the same contrast and the same scale. One slice is in memory at a time.
+    All slices have the same contrast and the same scale. One slice is read at a time; the drawn ones of a GIF are kept
+    until it is written.
 
     Parameters
     ----------
@@ -183,7 +186,7 @@ def _write_mp4(pictures: Iterator[Picture], stream: IO[bytes], fps: float, out: 
         assert encoder.stdin is not None
         assert encoder.stderr is not None
         try:
-            for one in (first, *pictures):
+            for one in chain([first], pictures):
                 encoder.stdin.write(np.ascontiguousarray(one[:height, :width]).tobytes())
             encoder.stdin.close()
         except BrokenPipeError:  # it says why, below

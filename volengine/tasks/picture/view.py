@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.core.slices import AXES, Slice
+from volengine.core.slices import Slice
+from volengine.core.tiling import AXES
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.identity import check_unchanged
 from volengine.io.open import open_volume
@@ -82,7 +83,9 @@ class View:
             draw(Panel(raster, self._caption(frame)), self.overlays, frame, self.recipe)
             for raster, frame in zip(rasters, frames, strict=True)
         ]
-        check_unchanged(self.volume)
+        for volume in (self.volume, *(one.volume for one in self.overlays)):
+            if volume is not None:
+                check_unchanged(volume)
         plain = self.recipe.plain
         named: list[tuple[str, Colour]] = [(one.name, one.colour or EACH) for one in self.overlays]
         key = [] if plain else list(dict.fromkeys(named))
