@@ -10,7 +10,7 @@ PYTEST_WORKERS ?= $(shell $(PYTHON) -c 'import os; \
 PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-fast test-slow lint types layers docs bench install clean
+.PHONY: demo test test-fast test-slow lint types layers docs site bench install clean
 
 demo: $(STAMP)
 	$(BIN)/volengine demo --out demo-out
@@ -36,8 +36,11 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_house.py -k "imports_itself or same_shape or asks_its_kernel"
 
-docs: $(STAMP)
+docs: $(STAMP) site
 	$(BIN)/python docs/check.py
+
+site: $(STAMP)
+	$(BIN)/python docs/build_site.py site
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/report.py
@@ -53,4 +56,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-out bench-out site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -115,7 +115,7 @@ def _signature(function: Any) -> str:
 def _markdown(doc: str) -> Iterator[str]:
     """A numpy-style docstring: section heads bold, items as a list."""
     item = False
-    lines = doc.splitlines()
+    lines = re.sub(r":[a-z]+:`~?([^`]*)`", r"`\1`", doc).splitlines()  # roles of Sphinx, which Markdown does not know
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
         if re.fullmatch(r"-{3,}", line):
             continue
