@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "https://github.com/volengine/volengine/tree/main/"
 MENU = {
-    "Begin": ["docs/tutorial", "docs/how-to-run", "docs/how-to-recipe", "docs/reliability"],
+    "Begin": ["docs/tutorial", "docs/how-to-run", "docs/how-to-recipe", "docs/how-to-tune", "docs/reliability"],
     "Volumes and looking": ["docs/how-to-filter", "docs/how-to-montage", "docs/how-to-look", "docs/notebooks"],
     "Networks": ["docs/how-to-train", "docs/model-cytoplasm", "docs/how-to-models", "docs/experiments"],
     "Particles and scores": ["docs/how-to-picks", "docs/how-to-stats", "docs/how-to-score"],

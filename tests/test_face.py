@@ -51,12 +51,14 @@ NEEDED: dict[str, Any] = {
         "crop": volengine.CropRecipe(roi="0:1,:,:"),
         "denoise": volengine.DenoiseRecipe(model="m.safetensors"),
         "run": volengine.RunRecipe(),
+        "sweep": volengine.SweepRecipe(vary="pick.a.threshold=0.5"),  # type: ignore[arg-type]
         "train": volengine.TrainRecipe(samples=(volengine.TrainSample("no.mrc", labels=("no.mrc",)),), features=("a",)),
         "train_folds": volengine.TrainRecipe(
             samples=(volengine.TrainSample("no.mrc", labels=("no.mrc",)),), features=("a",), folds=2
         ),
         "simulate": {"specimen": {}},
     },
+    "run_recipe": {"sweep": {"segment": {"models": "m.safetensors"}, "pick": [{"feature": "a"}]}},
     "surfaces": {"write_surfaces": [(volengine.Surface([[0, 0, 0], [0, 0, 1], [0, 1, 0]], [[0, 1, 2]]), {})]},
     "facts": {"write_surfaces": volengine.SurfaceFacts()},
     "picks": {"write_picks": volengine.Picks([[1, 2, 3]], voxel_size=(10, 10, 10))},

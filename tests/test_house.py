@@ -195,6 +195,7 @@ def _needed(recipe: type[Recipe]) -> dict[str, Any]:
         "samples": [{"volume": "v.mrc", "labels": ["l.mrc"]}],
         "features": ["f"],
         "roi": "0:1,:,:",
+        "vary": ["rules.1=on,off"],
     }
     empty = (dataclasses.MISSING, dataclasses.MISSING)
     return {f.name: values[f.name] for f in dataclasses.fields(recipe) if (f.default, f.default_factory) == empty}

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from volengine.tasks.stats.verb import stats
     from volengine.tasks.surface.recipe import SurfaceRecipe
     from volengine.tasks.surface.verb import surface
+    from volengine.tasks.sweep.recipe import SweepRecipe
+    from volengine.tasks.sweep.verb import sweep
     from volengine.tasks.train.folds import train_folds
     from volengine.tasks.train.proposal import propose_training
     from volengine.tasks.train.recipe import TrainRecipe
@@ -111,6 +113,8 @@ _MODULES = {
     "tasks.stats.verb": ("stats",),
     "tasks.surface.recipe": ("SurfaceRecipe",),
     "tasks.surface.verb": ("surface",),
+    "tasks.sweep.recipe": ("SweepRecipe",),
+    "tasks.sweep.verb": ("sweep",),
     "tasks.train.folds": ("train_folds",),
     "tasks.train.proposal": ("propose_training",),
     "tasks.train.recipe": ("TrainRecipe",),
@@ -147,6 +151,7 @@ __all__ = [
     "SurfaceRecipe",
     "SurfaceSet",
     "SurfaceStatsRecipe",
+    "SweepRecipe",
     "TrainRecipe",
     "TrainSample",
     "VolengineError",
@@ -174,6 +179,7 @@ __all__ = [
     "skeleton",
     "stats",
     "surface",
+    "sweep",
     "train",
     "train_folds",
     "verify",

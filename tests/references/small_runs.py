@@ -79,6 +79,18 @@ def _crop(runs: SmallRuns, out: Path) -> None:
     ve.crop(store, str(out / "part.mrc"), ve.CropRecipe(roi="2:,4:20,:20"), quiet())
 
 
+@case("sweep")
+def _sweep(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    steps = {"segment": {"models": ["none"]}, "interact": {"rules": RULES[:1]}, "pick": [{"feature": "ball"}]}
+    what = ve.SweepRecipe(vary=("pick.ball.threshold=0.3,0.5", "rules.1=on,off"), pictures=False)
+    given = [runs.prediction(name) for name in ("ball", "mark", "film")]
+    ve.sweep(given, out / "tried", ve.RunRecipe.from_json(steps), what, quiet(), progress=False)
+    for made in ("sweep.png", "sweep.svg", "sweep.json"):
+        (out / "tried" / made).unlink()
+
+
 @case("picture")
 def _picture(runs: SmallRuns, out: Path) -> None:
     """Drawings are not compared, but their pixels are, where nothing is drawn but voxels."""

@@ -32,6 +32,7 @@ VERBS = {
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, filter, segment, interact, pick.",
+    "sweep": "Try many settings of rules and picks, and compare what they find.",
     "collection": "The manifest of many tomograms: parameters of each, what became of them.",
     "status": "How far a run is.",
     "verify": "What is missing, damaged or foreign in runs and stores; repair.",
@@ -49,7 +50,7 @@ VERBS = {
 SECTIONS = {
     "From tomogram to picks": (
         *("convert", "filter", "denoise", "segment", "interact"),
-        *("pick", "run", "collection", "export", "crop"),
+        *("pick", "run", "sweep", "collection", "export", "crop"),
     ),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),

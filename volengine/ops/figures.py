@@ -15,7 +15,7 @@ text as text, so that drawing programs can edit it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -229,4 +229,77 @@ def curves(panels: Sequence[Curve], across: str, up: str) -> Figure:
         axes.set_xlim(0, float(one.x[-1]))
     figure.supxlabel(across, fontsize=8)
     figure.supylabel(up, fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Points in the order in which a line joins them.
+
+    Parameters
+    ----------
+    panel, name
+        Title of its panel, and label of its colour in the key (empty: none).
+    x, y
+        The points.
+    colour
+        Red, green, blue, 0 to 255.
+    mark
+        The point that is circled, or ``None``.
+    """
+
+    panel: str
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: tuple[int, int, int]
+    mark: int | None = None
+
+
+@style()
+def traces(
+    drawn: Sequence[Trace], across: str, up: str, *, ticks: Mapping[float, str] | None = None, unit_square: bool = False
+) -> Figure:
+    """Draw points that lines join, in a panel for each title.
+
+    Parameters
+    ----------
+    drawn
+        At least one. Panels are in the order of their first ones, in rows of three.
+    across, up
+        Titles of the axes, with units.
+    ticks
+        Labels of the horizontal axis by their positions; default: its numbers.
+    unit_square
+        Both axes go from 0 to 1; else the vertical one begins at 0.
+    """
+    from matplotlib.figure import Figure
+
+    panels = list(dict.fromkeys(one.panel for one in drawn))
+    named = any(one.name for one in drawn)
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure((1 + 2.6 * columns + 2.2 * named, 0.4 + 2.6 * rows))
+    keys: dict[str, Any] = {}
+    for k, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        for one in (one for one in drawn if one.panel == panel):
+            (line,) = axes.plot(one.x, one.y, "o-", color=hexadecimal(one.colour), clip_on=False)
+            keys.setdefault(one.name, line)
+            if one.mark is not None:
+                here = ([one.x[one.mark]], [one.y[one.mark]])
+                (best,) = axes.plot(*here, "o", mfc="none", mec="black", markersize=9, clip_on=False)
+                keys.setdefault("highest F1", best)
+        axes.set_title(panel, fontsize=8)
+        axes.set_ylim(0, 1 if unit_square else None)
+        if unit_square:
+            axes.set_xlim(0, 1)
+            axes.set_aspect("equal")
+        if ticks:
+            axes.set_xticks(list(ticks), list(ticks.values()))
+    figure.supxlabel(across, fontsize=8)
+    figure.supylabel(up, fontsize=8)
+    shown = {name: key for name, key in keys.items() if name}
+    if shown:
+        figure.legend(list(shown.values()), list(shown), loc="outside right upper")
     return figure
