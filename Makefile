@@ -7,8 +7,15 @@ STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= $(shell $(PYTHON) -c 'import os; \
 	cores = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0)); \
 	n = min(cores, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 32); print(n if n > 1 else 0)')
-PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+# The slow tests mostly wait (for clusters, kills, time limits): beside the others, with one process more, if there is
+# memory for all. What both write is then mixed while they run; each ends with its own list of failures.
+TEST_JOBS ?= $(shell $(PYTHON) -c 'import os; n = $(PYTEST_WORKERS); \
+	print(2 if n and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 32 >= 2 * n + 1 else 1)')
+PYTEST = $(BIN)/python -m pytest --dist worksteal
+SLOW_WORKERS = $(if $(filter 0,$(PYTEST_WORKERS)),0,$(shell expr $(PYTEST_WORKERS) + 1))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Compiled modules are kept, also where Python is told not to: a thousand processes of the tests would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast test-slow lint types layers docs site bench install clean
 
@@ -16,14 +23,13 @@ demo: $(STAMP)
 	$(BIN)/volengine demo --out demo-out
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow and not chaos" tests benchmarks
-	$(PYTEST) -m "slow or chaos" tests benchmarks
+	$(MAKE) --no-print-directory --keep-going --jobs=$(TEST_JOBS) test-fast test-slow
 
 test-fast: $(STAMP)
-	$(PYTEST) -m "not slow and not chaos" tests benchmarks
+	$(PYTEST) -n $(PYTEST_WORKERS) -m "not slow and not chaos" tests benchmarks
 
 test-slow: $(STAMP)
-	$(PYTEST) -m "slow or chaos" tests benchmarks
+	$(PYTEST) -n $(SLOW_WORKERS) -m "slow or chaos" tests benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -105,6 +105,7 @@ class Api(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body would wait for the client to confirm the head
     server: Api
 
     def log_message(self, format: str, *args: object) -> None:

@@ -68,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
     """Requests to ``/bucket`` and ``/bucket/key``."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body would wait for the client to confirm the head
     server: Server
 
     def log_message(self, format: str, *args: object) -> None:

@@ -350,6 +350,32 @@ def test_receptive_field_of_a_network_that_splits_its_channels() -> None:
     assert registry.reach(Split(), False) == ((0, 2, 2), (1, 1, 1))
 
 
+def test_receptive_field_of_outputs_that_reach_unlike_far() -> None:
+    """Of four outputs in a stride one inside sees 41 voxels, the others those of their pool and one more."""
+
+    class Uneven(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.near, self.far = nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 41, padding=20)
+            self.pool = nn.AvgPool2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows, columns = (torch.arange(n, device=x.device) % 4 == 1 for n in x.shape[2:])
+            far: torch.Tensor = self.far(x) * (rows[:, None] & columns)
+            return far + F.interpolate(self.pool(self.near(x)), scale_factor=4)
+
+    assert registry.reach(Uneven(), False) == ((0, 20, 20), (1, 4, 4))
+
+
+def test_answers_that_depend_on_nothing_have_no_receptive_field() -> None:
+    """Every second output of a transposed convolution with one weight and a step of two; also inside of a stride."""
+    for size, step, rest in ((1, 2, 1), (2, 4, 2)):
+        up = nn.ConvTranspose2d(1, 1, size, step, output_padding=rest)
+        net = nn.Sequential(nn.MaxPool2d(step), nn.Conv2d(1, 1, 3, padding=1), up, nn.Sigmoid())
+        with pytest.raises(InputError, match="depend on no voxel"):
+            registry.reach(net, False)
+
+
 def test_the_residual_network_begins_as_its_shortcuts_and_learns() -> None:
     torch.manual_seed(0)
     net = registry.build("residual3d", {"width": 4, "levels": 2})

@@ -78,7 +78,7 @@ def zero_of(defocus_um, **lens):
 
 def over_range(f, defoci, width, **lens):
     """The mean CTF over ranges of defocus, by the midpoint rule."""
-    steps = (np.arange(4000) + 0.5) / 4000 - 0.5 if width else [0.0]
+    steps = (np.arange(500) + 0.5) / 500 - 0.5 if width else [0.0]  # at most 0.01 rad apart: wrong by 5e-6
     return np.mean([np.mean([ctf(f, d + width * s, **lens) for s in steps], axis=0) for d in defoci], axis=0)
 
 
