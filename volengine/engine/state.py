@@ -110,6 +110,8 @@ class PlanState:
         ------
         BusyError
             Another part works on another plan in this folder.
+        InputError
+            A product was changed after it was written, and is not to be overwritten.
         """
         with agreed(self.folder, self.options, self.outputs.described()):
             if self.claims is not None:
@@ -124,6 +126,7 @@ class PlanState:
                 self.skipped = self.plan.units
                 return
             before = self.outputs.finished()
+            self.outputs.refuse_edited(before)
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
             torn = [*self.outputs.lost_products(before), *self.outputs.lost_images(before)] if whole else []
             self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]

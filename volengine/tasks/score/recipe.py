@@ -48,6 +48,10 @@ class ScoreRecipe(Recipe):
         Voxel size in angstrom, for tables of picks and files that do not state it.
     any_origin
         Compare volumes or tables of picks although both state an origin, and these differ.
+    mask_grid
+        How tables of picks with other voxels lie on each other. faces: both begin at the same face, as after binning by
+        averaging; centres: at the centre of the same first voxel, as after Fourier cropping, or if positions were
+        multiplied; auto: as their origins say, else faces, and centres for tables without a shape.
 
     Examples
     --------
@@ -67,6 +71,7 @@ class ScoreRecipe(Recipe):
     radius_nm: float = 10.0
     voxel_size: float | None = None
     any_origin: bool = False
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     roi: str = ""
 
     def check(self) -> None:

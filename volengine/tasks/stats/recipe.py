@@ -63,6 +63,10 @@ class StatsRecipe(Recipe):
         Voxel size in angstrom, for files that do not state it.
     any_origin
         Count and compare although two sources of a tomogram both state an origin, and these differ.
+    mask_grid
+        How sources with other voxels lie on the first one of their tomogram. faces: both begin at the same face, as
+        after binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping, or if
+        positions were multiplied; auto: as their origins say, else faces, and centres for tables without a shape.
     plots
         Draw the figures counts, nearest and clusters beside the tables, each as SVG and PNG.
 
@@ -88,6 +92,7 @@ class StatsRecipe(Recipe):
     radius_nm: float = 10.0
     voxel_size: float | None = None
     any_origin: bool = False
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     plots: bool = True
     roi: str = ""
 
