@@ -9,6 +9,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.roi import check_roi
+from volengine.core.text import counted
 from volengine.ops.stored import check_scale
 
 
@@ -89,8 +90,8 @@ class ScoreRecipe(Recipe):
             ids = getattr(self, name)
             if ids and len(ids) != len(self.features):
                 raise InputError(
-                    f"--{name.replace('_', '-')} has {len(ids)} values for {len(self.features)} --features; give one "
-                    "name for each id."
+                    f"--{name.replace('_', '-')} has {counted(len(ids), 'value')} for {len(self.features)} --features; "
+                    "give one name for each id."
                 )
         if self.ignore_id is not None and (not self.ids or self.ignore_id in self.ids):
             raise InputError(f"--ignore-id {self.ignore_id} needs --ids that do not contain it: {self.ids}.")

@@ -9,6 +9,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.roi import check_roi
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import is_multilabel
@@ -116,7 +117,8 @@ class StatsRecipe(Recipe):
                 raise InputError(f"--{name} names one twice: {', '.join(map(str, values))}.")
         if self.ids and len(self.ids) != len(self.classes):
             raise InputError(
-                f"--ids has {len(self.ids)} values for {len(self.classes)} --classes; give one name for each id."
+                f"--ids has {counted(len(self.ids), 'value')} for {len(self.classes)} --classes; give one name "
+                "for each id."
             )
         if min(self.ids, default=1) < 1:
             raise InputError(f"--ids {', '.join(map(str, self.ids))}: 0 is where nothing is; ids are 1 or more.")
