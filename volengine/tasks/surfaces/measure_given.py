@@ -15,6 +15,7 @@ from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces
+from volengine.tasks.common.densities import check_densities
 from volengine.tasks.common.lying import Asked, Grid, Lattice, check_extent, lies_on, same_voxels
 from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.set_read import SetRead, file_identity, identifier
@@ -63,6 +64,8 @@ class Given:
             one: open_sized(path, identity="content" if identity == "content" else "quick")
             for one, path in found.items()
         }
+        if "tomogram" in self.volumes:
+            self.notes += check_densities(self.volumes["tomogram"])
         labels = self.volumes.get("labels")
         if labels is not None and labels.kind == "probability":
             raise InputError(

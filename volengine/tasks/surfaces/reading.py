@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
+from volengine.tasks.common.densities import check_densities
 from volengine.tasks.common.lying import Asked, Grid, Lattice, check_extent, lies_on
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 from volengine.tasks.surfaces.sampler import Sampler as Sampler
@@ -51,20 +51,19 @@ def beside(path: str, tomogram: str | None, asked: Asked) -> Beside:
     Raises
     ------
     InputError
-        The tomogram has another extent than that of the set, or another origin.
+        The tomogram has another extent than that of the set, or another origin, or is no tomogram by its own words.
     """
     volume = None if tomogram is None else open_sized(tomogram, _voxel_size(path))
-    if volume is not None and volume.kind == "labels":
-        raise InputError(f"{volume.where}: holds labels by its own words, and no densities; give the tomogram.")
+    looked = [] if volume is None else check_densities(volume)
     opened = open_set(path, volume)
     facts = opened.facts
     if volume is None or facts.voxel_size is None:
-        return Beside(opened, volume, None, [])
+        return Beside(opened, volume, None, looked)
     mine = Lattice(path, facts.origin, facts.voxel_size, facts.shape)
     other = Lattice(volume.where, volume.origin, volume.voxel_size, volume.shape)
     check_extent(mine, other)
     lies = lies_on(mine, other, asked)
-    notes = lies.notes
+    notes = [*looked, *lies.notes]
     whose = tomogram_in(volume.name, feature_of(volume))
     if facts.tomogram and whose and same_tomogram(facts.tomogram, [whose]) is None:
         notes.append(f"The surfaces are those of {facts.tomogram!r}, and the tomogram is {whose!r}.")
