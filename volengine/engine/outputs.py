@@ -16,7 +16,7 @@ from volengine.core.digest import digest_of
 from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
 from volengine.core.fields import fields_of
 from volengine.core.image import ImageSpec
-from volengine.core.text import counted, texts_in, with_texts
+from volengine.core.text import texts_in, with_texts
 from volengine.engine.driver_lock import drivers
 from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
@@ -342,30 +342,6 @@ class Outputs:
             elif deep and _sum(place) != (size, crc):
                 found.append(Problem(place, "damaged", CHANGED))
         return found
-
-    def refuse_edited(self, finished: Mapping[str, Any] | None) -> None:
-        """Refuse to write products again that were changed after this run had written them; a person may have done it.
-
-        Parameters
-        ----------
-        finished
-            The record of the last time when the plan was finished, with this recipe or another one. Without one, as
-            after a driver that was killed while it wrote them, nothing is refused.
-
-        Raises
-        ------
-        InputError
-            A product has other bytes than those that were written, and is not to be overwritten.
-        """
-        if finished is None or self.options.overwrite:
-            return
-        edited = [one.where for one in self.lost_products(finished, deep=True) if one.kind != "missing"]
-        if edited:
-            more = f" (and {counted(len(edited) - 1, 'more file')})" if len(edited) > 1 else ""
-            raise InputError(
-                f"{edited[0]}{more} was changed after this run had written it, and would be written again. To keep it, "
-                "move it or give another --out; --overwrite writes it as it was made."
-            )
 
     def cleaned(self, stage: Stage) -> bool:
         """Return whether results of a stage are deleted at the end of the run: scratch arrays, tables of blocks.
