@@ -285,7 +285,7 @@ def test_what_is_no_store_is_an_error(volengine: Command, tmp_path: Path) -> Non
     for path, text in (
         ("nowhere.zarr", "there is no such file or store"),
         ("folder", "is no Zarr store"),
-        ("stores", "Name what is meant in this folder, for example stores/b.ome.zarr."),
+        ("stores", "Name the one that is meant, for example stores/b.ome.zarr."),
         ("notes", "file of a kind that is not read"),
         ("t.mrc", "OME-Zarr stores alone are checked"),
         ("empty.zarr", "no OME-Zarr image is there"),

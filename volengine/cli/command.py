@@ -87,7 +87,8 @@ class Common:
                 return super().invoke(ctx)  # type: ignore[misc]
             except VolengineError as error:
                 if len(error.args) == 1:
-                    error.args = (as_options(str(error), [str(param.name) for param in self.params]),)
+                    names = [str(param.name) for param in self.params if isinstance(param, click.Option)]
+                    error.args = (as_options(str(error), names),)
                 raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -19,6 +19,9 @@ import click
 
 GIVE = {"set": "give", "Set": "Give"}
 
+SIZE_ASKED = re.compile(r"Give the (true )?voxel size,? in angstrom(:| with) --voxel-size")
+"""What files without a voxel size say, which not every command can be told."""
+
 
 @dataclass
 class Asked:
@@ -90,6 +93,10 @@ def as_options(text: str, names: Collection[str]) -> str:
 
     >>> as_options("a.tbl does not say the voxel size: set voxel_size (angstrom).", ["voxel_size"])
     'a.tbl does not say the voxel size: give --voxel-size (angstrom).'
+    >>> as_options("Profiles are read from a tomogram; give tomogram or volume.", ["tomogram", "volume"])
+    'Profiles are read from a tomogram; give --tomogram or --volume.'
+    >>> as_options("a.mrc: no voxel size. Give the true voxel size, in angstrom: --voxel-size 10.5.", ["box"])
+    'a.mrc: no voxel size. First write a store that states the true one: volengine convert --voxel-size 10.5.'
     >>> as_options("set format to one of relion, csv.", ["read_as", "to"])
     'give --read-as or --to, one of relion, csv.'
     >>> as_options("TrainRecipe: 'features' is missing.", ["features"])
@@ -102,6 +109,9 @@ def as_options(text: str, names: Collection[str]) -> str:
             return match[0]
         return f"{GIVE.get(word, word)} --{name.replace('_', '-')}"
 
+    def given_names(match: re.Match[str]) -> str:
+        return re.sub(r"(?P<word>[Gg]ive|and|or) (?P<name>[a-z_]+)", option, match[0])
+
     missing = re.fullmatch(r"\w+Recipe: '(\w+)' is missing\.", text)
     if missing and missing[1] in names:
         return f"Give --{missing[1].replace('_', '-')}, which has no default."
@@ -112,6 +122,9 @@ def as_options(text: str, names: Collection[str]) -> str:
     if re.search(r"\b[Ss]et [a-z]", text):
         text = re.sub(r"\b(?P<word>[Ss]et) (?P<name>[a-z_]+)(?= \(|[.,;:]|$| to\b)", option, text)
         text = re.sub(r"\b(?P<word>and|or) (?P<name>[a-z_]+)(?= \()", option, text)
+    text = re.sub(r"\b[Gg]ive [a-z_]+(?:,? (?:and|or) [a-z_]+)*(?=[.,;:]|$)", given_names, text)
+    if "voxel_size" not in names:
+        text = SIZE_ASKED.sub("First write a store that states the true one: volengine convert --voxel-size", text)
     return text
 
 

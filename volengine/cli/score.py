@@ -13,7 +13,7 @@ from volengine.cli.messages import say
 from volengine.cli.options import NO_NETWORK, VOLUME, from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
-from volengine.tasks.score.picks import is_picks
+from volengine.tasks.common.kinds import is_picks
 from volengine.tasks.score.recipe import ScoreRecipe
 from volengine.tasks.score.table import checked_table, read_scores
 from volengine.tasks.score.verb import SCORE, score
@@ -51,12 +51,13 @@ def command(
     options = from_options(RunOptions, values)
     recipe = from_options(ScoreRecipe, values)
     if patches:
-        from volengine.tasks.score.benchmark import score_patches
+        from volengine.tasks.score.benchmark import scored_patches
 
         if volumes or options.dry_run or options.part:
             raise click.UsageError("--volume, --dry-run and --part are not for --patches.")
-        text = score_patches(prediction, truth, recipe, out=out).text()
-        (click.echo if out is None else say)(text)
+        made = scored_patches(prediction, truth, recipe, out=out)
+        (click.echo if out is None else say)(made.text())
+        made.check()
         return
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")

@@ -22,8 +22,10 @@ from volengine.core.boxes import Box
 from volengine.core.digest import exact_text
 from volengine.core.errors import InputError, PlanError
 from volengine.core.image import ImageSpec
+from volengine.core.text import counted
 from volengine.engine.kernels import PURE
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.problems import Problem
 from volengine.engine.stage import BLOCK_PARAMS, ArrayInput, Stage
 from volengine.io.stores import local_path
 
@@ -103,6 +105,29 @@ def refuse_another(old: Plan, plan: Plan, folder: PlanFolder) -> None:
         raise InputError(
             f"{plan.name}: {folder.path.parent.parent} holds the results of {url}, which is still there; "
             f"{next(iter(now))} has the same name and would replace them. Give another --out, or --overwrite."
+        )
+
+
+def refuse_edited(lost: Iterable[Problem]) -> None:
+    """Refuse to write products again that were changed after this run had written them; a person may have done it.
+
+    Parameters
+    ----------
+    lost
+        The products that are not what the record of the last finish says, with this recipe or another one. After a
+        driver that was killed while it wrote them there is no record, so that nothing is refused.
+
+    Raises
+    ------
+    InputError
+        One is there, and has other bytes than those that were written.
+    """
+    edited = [one.where for one in lost if one.kind != "missing"]
+    if edited:
+        more = f" (and {counted(len(edited) - 1, 'more file')})" if len(edited) > 1 else ""
+        raise InputError(
+            f"{edited[0]}{more} was changed after this run had written it, and would be written again. To keep it, "
+            "move it or give another --out; --overwrite writes it as it was made."
         )
 
 

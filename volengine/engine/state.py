@@ -23,7 +23,7 @@ from volengine.engine.moved import settled
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import FINISHED, UNITS, Outputs
 from volengine.engine.receipts import Numbers, Receipt
-from volengine.engine.resume import refuse_another, resumed
+from volengine.engine.resume import refuse_another, refuse_edited, resumed
 from volengine.engine.stage import Stage
 from volengine.engine.tables import Tables, reads
 from volengine.engine.tally import Tally
@@ -108,8 +108,8 @@ class PlanState:
 
         Raises
         ------
-        BusyError
-            Another part works on another plan in this folder.
+        BusyError, InputError
+            Another part works on another plan in this folder; or a product was changed, and is not to be overwritten.
         """
         with agreed(self.folder, self.options, self.outputs.described()):
             if self.claims is not None:
@@ -124,6 +124,7 @@ class PlanState:
                 self.skipped = self.plan.units
                 return
             before = self.outputs.finished()
+            refuse_edited(() if self.options.overwrite else self.outputs.lost_products(before, deep=True))
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
             torn = [*self.outputs.lost_products(before), *self.outputs.lost_images(before)] if whole else []
             self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]

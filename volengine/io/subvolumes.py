@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.aside import private_name
-from volengine.core.atomic import full_named, need_folder
+from volengine.core.atomic import FULL, full_named, need_folder
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 
@@ -49,7 +49,7 @@ def write_subvolumes(path: Path, parts: Iterable[Part], number: int, box: int, v
     MissingError
         The folder does not exist.
     InputError
-        The ending is another one, or a value is an integer that float32 does not hold.
+        The ending is another one, nothing can be written there, or a value is an integer that float32 does not hold.
     """
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path}: subvolumes are written as {', '.join(ENDINGS)}; give one of these endings.")
@@ -61,6 +61,12 @@ def write_subvolumes(path: Path, parts: Iterable[Part], number: int, box: int, v
             write(aside, parts, (number, box, box, box), voxel_size)
         _remove(path)
         aside.rename(path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}). Give another --out, or the right to write there."
+        ) from error
     finally:
         _remove(aside)
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
-from volengine.tasks.common.lying import Asked, Lattice, lies_on
+from volengine.tasks.common.lying import Asked, Lattice, check_extent, lies_on, table_on
 
+Shape = tuple[int, int, int] | None
 ZERO = (0.0, 0.0, 0.0)
 
 
@@ -77,3 +78,47 @@ def test_the_same_voxels_have_no_offset() -> None:
     for other in (lattice(10.0001), lattice(10.3, shape=shape)):
         grid = lies_on(lattice(10.0, shape=shape), other, Asked("faces")).grid
         assert grid == ((10.0,) * 3, ZERO, True)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "way", "offset", "said"),
+    [
+        (((64,) * 3, (16,) * 3), "auto", 15.0, "same face"),
+        (((64,) * 3, None), "auto", 0.0, "centres of their first voxels"),
+        ((None, None), "auto", 0.0, "centres of their first voxels"),
+        ((None, None), "faces", 15.0, ""),
+        (((64,) * 3, (16,) * 3), "centres", 0.0, ""),
+    ],
+)
+def test_tables_lie_as_their_shapes_say(shapes: tuple[Shape, Shape], way: str, offset: float, said: str) -> None:
+    lies = table_on(lattice(10.0, shape=shapes[0]), lattice(40.0, shape=shapes[1]), Asked(way), 100.0)
+    assert lies.grid.offset == (offset,) * 3
+    assert said in lies.way
+    assert bool(lies.way) is bool(said)
+
+
+def test_tables_whose_pairs_depend_on_how_they_lie_are_refused() -> None:
+    mine, other = lattice(10.0), lattice(40.0)
+    with pytest.raises(InputError, match=r"moves picks by 2.6 nm, farther than the 2 nm .*--mask-grid"):
+        table_on(mine, other, Asked(), 2.0)
+    assert table_on(mine, other, Asked("faces"), 2.0).grid.sure
+    assert table_on(lattice(10.0, 500.0), lattice(40.0, 515.0), Asked(), 2.0).grid.sure
+
+
+@pytest.mark.parametrize(
+    ("shape", "other", "size", "fits"),
+    [
+        ((65, 64, 64), (16, 16, 16), 40.0, True),
+        ((64, 64, 64), (16, 16, 14), 40.0, True),
+        ((64, 64, 64), (16, 16, 13), 40.0, False),
+        ((900, 64, 64), (900, 64, 64), 10.04, True),  # a rounded header
+        ((64, 64, 64), (64, 64, 64), 13.0, False),
+    ],
+)
+def test_what_does_not_cover_is_refused(shape: Shape, other: Shape, size: float, fits: bool) -> None:
+    things = lattice(10.0, shape=shape), lattice(size, shape=other, name="b.mrc")
+    if fits:
+        check_extent(*things)
+        return
+    with pytest.raises(InputError, match=r"b.mrc measures .* nm \(z, y, x\), and a "):
+        check_extent(*things)

@@ -116,3 +116,12 @@ def test_what_was_assumed_about_the_picks_is_said(folder: Path, volengine: Comma
     code, said, _ = volengine("picks", "extract", "in.star", "cell.mrc", "--out", "o.mrc", "--box", "4")
     assert code == 0
     assert "The picks of 'T1' are written as those of 'cell'." in said
+
+
+def test_a_place_that_cannot_be_written_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / ".private"))
+
+    monkeypatch.setattr(mrcfile, "new_mmap", denied)  # root may write everywhere
+    with pytest.raises(InputError, match=r"out\.mrc: cannot be written \(Permission denied\)"):
+        extract_picks(folder / "in.star", folder / "T1.mrc", folder / "out.mrc", {"box": 4})

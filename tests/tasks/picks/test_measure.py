@@ -168,7 +168,7 @@ def test_what_a_volume_is_not(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Negative values are those of a tomogram"):
         measured(tmp_path, picks, probability=(path,))
     other = mrc(tmp_path / "TS_01__b.mrc", np.zeros((30, 44, 60), np.int8))
-    with pytest.raises(InputError, match=r"measures 36 x 35.2 x 60 nm .* the tomogram of the picks 36 x 35.2 x 52"):
+    with pytest.raises(InputError, match=r"measures 36 x 35.2 x 60 nm .* of the picks .TS_01. 36 x 35.2 x 52"):
         measured(tmp_path, picks, labels=(other,))
     moved = mrc(tmp_path / "TS_01__c.mrc", np.zeros(SHAPE, np.int8), origin=(0.0, 0.0, 50.0))
     with pytest.raises(InputError, match="--any-origin"):

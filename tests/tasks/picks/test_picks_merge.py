@@ -22,11 +22,11 @@ def test_merge_joins_by_tomogram_and_drops_doubles(tmp_path: Path, picks: Picks)
     write_picks(tmp_path / "b.star", fine)
     write_picks(tmp_path / "c.tbl", picks[:1].with_(tomogram="TS_02"))
     sources = [tmp_path / name for name in ("a.csv", "b.star", "c.tbl")]
-    made = merge_picks(sources, tmp_path / "all.csv")
+    made = merge_picks(sources, tmp_path / "all.csv", {"mask_grid": "centres"})
     assert made.counts == {"TS_01": 8, "TS_02": 1}
     assert "Dropped, because not all tomograms have it: note." in made.notes
     assert read_all(made.files[0])["TS_01"].place.tolist() == [*picks.place.tolist(), *picks.place.tolist()]
-    made = merge_picks(sources, tmp_path / "once.csv", {"spacing_nm": 0.5})
+    made = merge_picks(sources, tmp_path / "once.csv", {"spacing_nm": 0.5, "mask_grid": "centres"})
     assert made.counts == {"TS_01": 4, "TS_02": 1}
     assert "4 picks were closer than 0.5 nm to one of higher weight." in made.notes
 
@@ -34,7 +34,7 @@ def test_merge_joins_by_tomogram_and_drops_doubles(tmp_path: Path, picks: Picks)
 def test_merge_refuses_what_does_not_fit(tmp_path: Path, picks: Picks) -> None:
     write_picks(tmp_path / "a.csv", picks)
     write_picks(tmp_path / "b.csv", picks.with_(shape=(80, 100, 120)))
-    with pytest.raises(InputError, match="measures 40 x 50 x 60 nm"):
+    with pytest.raises(InputError, match=r"measures 80 x 100 x 120 nm .* 40 x 50 x 60"):
         merge_picks([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
     write_picks(tmp_path / "c.csv", picks.with_(origin=(100, 0, 0)))
     write_picks(tmp_path / "d.csv", picks.with_(origin=(300, 0, 0)))
@@ -113,3 +113,23 @@ def test_features_of_a_merged_table_are_objects_of_these_names(tmp_path: Path) -
     assert "Features are written as names of objects." in made.notes
     assert [one.name for one in imod_file.read_model(tmp_path / "all.mod").objects] == ["ribosome", "membrane"]
     assert read_picks(tmp_path / "all.mod").extra["object_name"].tolist() == ["ribosome"] * 2 + ["membrane"] * 2
+
+
+def test_tables_of_a_binned_tomogram_lie_on_it(tmp_path: Path, picks: Picks) -> None:
+    """Voxel i of 2 x 2 x 2 voxels has its centre half a fine voxel behind that of fine voxel 2 i."""
+    coarse = picks.with_(position_vox=np.array(POSITIONS) / 2 - 0.25, voxel_size=(20, 20, 20), shape=(20, 25, 30))
+    write_picks(tmp_path / "a.csv", picks)
+    write_picks(tmp_path / "b.csv", coarse.with_(size_vox=[1, 2, 3, 4]))
+    write_picks(tmp_path / "c.csv", picks.with_(size_vox=[8, 16, 24, 32]))
+    made = merge_picks([tmp_path / "c.csv", tmp_path / "b.csv"], tmp_path / "all.csv")
+    assert any("begin at the same face" in note for note in made.notes)
+    assert any("size_vox" in note for note in made.notes)
+    places = read_all(made.files[0])["TS_01"].place
+    np.testing.assert_allclose(places, np.concatenate([picks.place, picks.place]), atol=1e-9)
+    near = {"near": str(tmp_path / "b.csv"), "near_nm": 0.01, "mask_grid": "faces"}
+    assert filter_picks(tmp_path / "a.csv", tmp_path / "near.csv", near).counts == {"TS_01": len(picks)}
+    with pytest.raises(InputError, match="--mask-grid"):
+        filter_picks(tmp_path / "a.csv", tmp_path / "far.csv", near | {"mask_grid": "auto"})
+    write_picks(tmp_path / "d.csv", coarse.with_(shape=(20, 25, 20)))
+    with pytest.raises(InputError, match="measures"):
+        filter_picks(tmp_path / "a.csv", tmp_path / "far.csv", near | {"near": str(tmp_path / "d.csv")})

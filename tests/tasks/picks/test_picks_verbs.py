@@ -17,6 +17,7 @@ from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
 from volengine.io.picks import read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
+from volengine.tasks.common.in_plane import lost_in_file
 from volengine.tasks.picks.convert import convert_picks, merge_picks
 from volengine.tasks.picks.info import picks_info
 
@@ -48,6 +49,17 @@ def test_what_a_format_does_not_hold_is_said(tmp_path: Path, csv: Path) -> None:
         "The file does not say: shape, feature.",
     )
     assert convert_picks(csv, tmp_path / "a.star").notes == ()
+
+
+@pytest.mark.parametrize(("format", "held"), [("dynamo", False), ("motl", False), ("cmm", False), ("relion", True)])
+def test_angles_that_are_not_known_are_said_to_be_lost(tmp_path: Path, picks: Picks, format: str, held: bool) -> None:
+    """0 in every row says that none is known, which is not nothing."""
+    write_picks(tmp_path / "in.csv", picks.with_(extra={"in_plane_known": [0] * len(picks)}))
+    made = convert_picks(tmp_path / "in.csv", tmp_path / f"a{FORMATS[format].endings[0]}", {"to": format})
+    said = f"{format} does not hold in_plane_known: the angle about the normal of 4 picks of 4 is not known."
+    assert (said in made.notes) is not held
+    unknown = picks.with_(extra={"in_plane_known": [0] * 4})
+    assert lost_in_file(made.files[-1], unknown, format) == ("" if held else said)
 
 
 def test_extra_columns_that_mean_something_else_are_dropped_and_said(tmp_path: Path) -> None:

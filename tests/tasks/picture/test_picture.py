@@ -119,7 +119,7 @@ def test_predictions_are_tinted_or_outlined_and_nothing_else_is_taken_for_one(tm
     with pytest.raises(InputError, match="--overlay-kind"):
         drawn(source, tmp_path, overlay=integers)
     drawn(source, tmp_path, overlay=integers, overlay_kind="labels")
-    with pytest.raises(InputError, match="along y"):
+    with pytest.raises(InputError, match="measures 20 x 40 x 64 nm"):
         drawn(source, tmp_path, overlay=mrc(tmp_path, "d.mrc", prediction[:, :40]))
 
 
@@ -279,5 +279,5 @@ def test_overlays_of_another_tomogram_are_said_or_refused(tmp_path: Path) -> Non
         recipe = PictureRecipe(overlay=overlay, overwrite=True)
         volengine.picture(source, tmp_path / "a.png", recipe, notes=notes)
         assert notes == [f"{overlay} is of the tomogram 'TS_02', and the volume is 'TS_01'."]
-    with pytest.raises(InputError, match="30 nm along z"):
+    with pytest.raises(InputError, match="measures 30 x "):
         drawn(source, tmp_path, overlay=str(tmp_path / "TS_01.surfaces"))

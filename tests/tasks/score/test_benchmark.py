@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from scipy import ndimage
 
 from volengine.cli.main import cli
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import InputError, MissingError, RunError
 from volengine.ops.skeleton import surface_skeleton
 from volengine.tasks.score.benchmark import HEAD, score_patches
 
@@ -156,9 +156,41 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="1 of 2 labels have no prediction of the same name, for example 'b_9'"):
         score_patches(tmp_path / "p", tmp_path / "t")
     mrc(tmp_path / "p" / "b_9.mrc", found[:10])
-    with pytest.raises(InputError, match="they must be on one grid"):
+    with pytest.raises(RunError, match=r"1 of 2 patches could not(.|\n)*b_9.* must be on one grid"):
         score_patches(tmp_path / "p", tmp_path / "t")
     mrc(tmp_path / "p" / "b_9.mrc", found)
     mrc(tmp_path / "t" / "b_9.mrc", truth * 3)
-    with pytest.raises(InputError, match="labels are 0"):
+    with pytest.raises(RunError, match="labels are 0"):
         score_patches(tmp_path / "p", tmp_path / "t")
+
+
+def test_a_damaged_patch_fails_alone(tmp_path: Path) -> None:
+    """The rows are those of the others; how many voxels do not count is said."""
+    found, truth = sheets(1)
+    for name in ("a_1", "a_2"):
+        mrc(tmp_path / "p" / f"{name}.mrc", found)
+        mrc(tmp_path / "t" / f"{name}.mrc", truth)
+    whole = (tmp_path / "p" / "a_2.mrc").read_bytes()
+    (tmp_path / "p" / "a_2.mrc").write_bytes(whole[:3000])
+    out = tmp_path / "b.csv"
+    arguments = [
+        "score",
+        str(tmp_path / "p"),
+        str(tmp_path / "t"),
+        "--patches",
+        "--skeleton",
+        "none",
+        "--out",
+        str(out),
+    ]
+    told = CliRunner().invoke(cli, arguments)
+    assert told.exit_code != 0
+    assert isinstance(told.exception, RunError)
+    assert "a_2.mrc" in str(told.exception)
+    with out.open() as file:
+        rows = {row["Dataset"]: float(row["Dice"]) for row in csv.DictReader(file)}
+    assert rows["all"] == pytest.approx(plain([(found, truth)])[2])
+    ignored = int((truth == 2).sum())
+    assert f"({ignored} of {truth.size}) do not count" in told.output
+    with (tmp_path / "b.patches.csv").open() as file:
+        assert [row["ignored"] for row in csv.DictReader(file)] == [str(ignored)]

@@ -385,3 +385,50 @@ def test_the_command_prints_tables_and_errors(tmp_path: Path) -> None:
     assert isinstance(wrong.exception, InputError)
     assert wrong.exception.exit_code == 2
     assert "truth must be picks" in str(wrong.exception)
+
+
+def test_picks_of_a_binned_tomogram_lie_on_it(tmp_path: Path) -> None:
+    """Voxel i of 4 x 4 x 4 voxels has its centre at voxel 4 i + 1.5; tables without a shape were multiplied."""
+    at = np.array([[4.0, 8, 12], [20, 24, 28]])
+    truth = picks(tmp_path / "truth.csv", at, tomogram="t", shape=(40, 40, 40))
+    write_picks(tmp_path / "binned.csv", Picks((at - 1.5) / 4, (40,) * 3, shape=(10,) * 3, tomogram="t"))
+    write_picks(tmp_path / "times.csv", Picks(at / 4, (40,) * 3, tomogram="t"))
+    for name, said in (("binned", "same face"), ("times", "centres of their first voxels")):
+        found = score(str(tmp_path / f"{name}.csv"), truth)
+        assert found.rows[0]["paired"] == 2
+        assert found.rows[0]["error_nm"] == pytest.approx(0, abs=1e-9)
+        assert said in found.facts["notes"][0]
+    found = score(str(tmp_path / "times.csv"), truth, {"mask_grid": "faces"})
+    assert found.rows[0]["error_nm"] == pytest.approx(1.5 * 3**0.5)
+    assert "notes" not in found.facts
+    volume = write(tmp_path / "t.mrc", np.zeros((40, 40, 40), np.int8))
+    found = score(str(tmp_path / "binned.csv"), truth, volumes=[volume])
+    assert found.rows[0]["error_nm"] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(InputError, match=r"farther than the 2 nm .*--mask-grid"):
+        score(str(tmp_path / "binned.csv"), truth, {"radius_nm": 2.0})
+    (tmp_path / "part").mkdir()
+    part = write(tmp_path / "part" / "t.mrc", np.zeros((40, 40, 20), np.int8))
+    with pytest.raises(InputError, match=r"measures 40 x 40 x 40 nm .* 40 x 40 x 20"):
+        score(truth, truth, volumes=[part])
+
+
+def test_ignored_voxels_and_changed_tables_are_said(tmp_path: Path) -> None:
+    """What somebody has changed is not replaced, with the same recipe or another one, unless that is asked for."""
+    truth = np.zeros((8, 8, 8), np.int8)
+    truth[:4, :4], truth[6:] = 1, 2
+    volumes = write(tmp_path / "p.mrc", (truth == 1).astype(np.int8)), write(tmp_path / "t.mrc", truth)
+    out = tmp_path / "scores.csv"
+    recipe = ScoreRecipe(skeleton="none")
+    found = score(*volumes, recipe, QUIET, out=out)
+    assert f"25.0% of the voxels (128 of {truth.size}) do not count" in "".join(found.facts["notes"])
+    written = out.read_bytes()
+    out.write_bytes(written + b"mine\n")
+    for other in (recipe, recipe.with_(threshold=0.4)):
+        with pytest.raises(InputError, match=r"scores\.csv was changed after this run.*--overwrite"):
+            score(*volumes, other, QUIET, out=out)
+        assert out.read_bytes() == written + b"mine\n"
+    score(*volumes, recipe, QUIET.with_(overwrite=True), out=out)
+    assert out.read_bytes() == written
+    out.unlink()
+    score(*volumes, recipe, QUIET, out=out)
+    assert out.read_bytes() == written

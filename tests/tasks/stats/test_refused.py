@@ -60,7 +60,7 @@ def test_sources_of_a_tomogram_must_fit(tmp_path: Path) -> None:
     found = stats([path, good], recipe=NAMED, options=QUIET)
     assert found.pooled("a")["objects"] == 2
     assert table(found, "neighbours")["T1", "", "a", "ribosome"]["min_nm"] == 0
-    with pytest.raises(InputError, match=r"measures 12 x 20 x 24 nm .*in T1__a.csv and 24 x 40 x 48 nm in T1.mrc"):
+    with pytest.raises(InputError, match=r"T1.mrc measures 24 x 40 x 48 nm .*T1__a.csv .T1. 12 x 20 x 24"):
         stats([path, wide], recipe=NAMED, options=QUIET)
     with pytest.raises(InputError, match=r"1 of 2 'a' in T1__a.csv lie outside.*80 x 120 x 160 nm"):
         stats([path, far], recipe=NAMED, options=QUIET)
@@ -96,3 +96,23 @@ def test_groups_that_are_not_clear(tmp_path: Path, text: str, message: str) -> N
 def test_recipes_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         StatsRecipe(**changes)
+
+
+def test_sources_with_other_voxels_lie_on_the_first_one(tmp_path: Path) -> None:
+    """Voxel i of 2 x 2 x 2 voxels has its centre at voxel 2 i + 0.5; that a table's shape is another one is refused."""
+    at = np.array([[4.0, 6, 8], [20, 30, 40]])
+    write_picks(tmp_path / "T1__a.csv", picks_of("T1", "a", at, (40, 60, 80)))
+    write_picks(tmp_path / "T1__b.csv", picks_of("T1", "b", (at - 0.5) / 2, (20, 30, 40), 20.0))
+    paths = [str(tmp_path / f"T1__{name}.csv") for name in "ab"]
+    found = stats(paths, recipe=RECIPE, options=QUIET)
+    assert table(found, "neighbours")["T1", "", "a", "b"]["max_nm"] == pytest.approx(0, abs=1e-9)
+    assert any("same face" in note for note in found.facts["notes"])
+    found = stats(paths, recipe=RECIPE.with_(mask_grid="centres"), options=QUIET)
+    assert table(found, "neighbours")["T1", "", "a", "b"]["max_nm"] == pytest.approx(0.5 * 3**0.5)
+    found = stats(paths[1], recipe=RECIPE.with_(radius_nm=0.1, mask_grid="faces"), options=QUIET, truth=paths[0])
+    assert found["counting"][0]["paired"] == 2
+    with pytest.raises(InputError, match="--mask-grid"):
+        stats(paths[1], recipe=RECIPE.with_(radius_nm=0.1), options=QUIET, truth=paths[0])
+    volume = mrc(tmp_path / "T1.mrc", np.zeros((40, 60, 60), np.int8), 10.0)
+    with pytest.raises(InputError, match=r"T1__a.csv measures 40 x 60 x 80 nm"):
+        stats(paths[0], recipe=RECIPE, options=QUIET, volumes=volume)

@@ -238,7 +238,7 @@ def test_another_tomogram_is_refused(tmp_path: Path) -> None:
     facts = SurfaceFacts("TS_03", "membrane", (SIZE,) * 3, ORIGIN, (100, 100, 100))
     write_surfaces(tmp_path / "a.surfaces", [(ball(100, (200, 200, 200)), {})], facts)
     recipe = {"tomogram": str(tmp_path / "TS_01.mrc")}
-    with pytest.raises(InputError, match="another extent"):
+    with pytest.raises(InputError, match="is a voxel size wrong, or is one of another tomogram"):
         profile_surfaces(tmp_path / "a.surfaces", tmp_path / "b.surfaces", recipe)
     with pytest.raises(InputError, match="whole number"):
         profile_surfaces(tmp_path / "TS_01.surfaces", tmp_path / "b.surfaces", {**recipe, "step_nm": 0.4})

@@ -11,6 +11,7 @@ import numpy as np
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import Level
+from volengine.core.text import counted
 from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
 from volengine.io.identity import How, identified
@@ -190,7 +191,12 @@ def _no_store(url: str) -> FormatError:
     said = f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there."
     if path is not None and path.is_dir():
         inside = sorted(one.name for one in path.glob("[!.]*") if suffix_of(one.name) in VOLUME_SUFFIXES)
-        said += f" Name what is meant in this folder, for example {url}/{inside[0]}." if inside else ""
+        if inside:
+            what = counted(len(inside), "volume")
+            return FormatError(
+                f"{url} is a folder with {what}, and no Zarr store itself. Name the one that is meant, for example "
+                f"{url}/{inside[0]}."
+            )
     return FormatError(said)
 
 

@@ -12,6 +12,10 @@ same face, which :func:`lies_on` gives back as a line for the user.
 Volumes, sets of surfaces and tables of picks that state a voxel size have such grids alike: a surface lies beside
 picks where the mask lies that it was made from. Origins that fit neither way are refused or said as in
 :mod:`volengine.tasks.common.origins`.
+
+*A table of picks on another table.* If both state the shape of their tomogram, their voxels are those of two volumes,
+and the rule is the same. A table without a shape, as RELION, STOPGAP and Dynamo write it, counts pixels, often those of
+a tilt series, to which positions were multiplied: then a pick is at the same place in both, which are the *centres*.
 """
 
 from __future__ import annotations
@@ -23,8 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Vector3
-from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.origins import SIZE_TOLERANCE, origins_note
 
 NEAR = 0.1
 """How far origins may be from what a way of lying says, in voxels; headers hold rounded numbers."""
@@ -86,7 +93,7 @@ class Lies(NamedTuple):
         return [line for line in (self.way, self.origins) if line]
 
 
-def lies_on(mine: Lattice, other: Lattice, asked: Asked) -> Lies:
+def lies_on(mine: Lattice, other: Lattice, asked: Asked, otherwise: How = "faces") -> Lies:
     """Return how the voxels of a thing lie on those of another.
 
     Parameters
@@ -97,6 +104,8 @@ def lies_on(mine: Lattice, other: Lattice, asked: Asked) -> Lies:
         The other thing.
     asked
         What the user says.
+    otherwise
+        The way where nothing says it.
 
     Returns
     -------
@@ -124,9 +133,88 @@ def lies_on(mine: Lattice, other: Lattice, asked: Asked) -> Lies:
     apart = np.subtract(other.origin, mine.origin)
     how = asked.grid if asked.grid != "auto" else _said_by_origins(mine, other, apart)
     near = min(ways.values(), key=lambda offset: float(np.abs(apart - offset).max()))
-    said = _checked(mine, other, asked, ways["faces"] if how is None else near)
-    z, y, x = (float(v) for v in ways[how or "faces"])
-    return Lies(Grid(other.voxel_size, (z, y, x), how is not None), "" if how else _unsure(mine, other), said)
+    said = _checked(mine, other, asked, ways[otherwise] if how is None else near)
+    z, y, x = (float(v) for v in ways[how or otherwise])
+    way = "" if how else _unsure(mine, other, otherwise)
+    return Lies(Grid(other.voxel_size, (z, y, x), how is not None), way, said)
+
+
+def table_on(mine: Lattice, other: Lattice, asked: Asked, reach_nm: float | None = None) -> Lies:
+    """Return how the voxels that a table of picks counts lie on those of another table, of the same tomogram.
+
+    Parameters
+    ----------
+    mine, other, asked
+        As for :func:`lies_on`, which says what is returned.
+    reach_nm
+        The largest distance at which picks of both belong together, where there is one.
+
+    Raises
+    ------
+    InputError
+        The tomograms have other extents or origins; or nothing says how the tables lie on each other, and it decides
+        which picks belong together: the two ways are farther apart than ``reach_nm``.
+
+    Examples
+    --------
+    >>> of_tomogram = Lattice("found.csv", (0.0, 0.0, 0.0), (10.0, 10.0, 10.0), (200, 400, 400))
+    >>> of_tilt_series = Lattice("truth.star", (0.0, 0.0, 0.0), (2.0, 2.0, 2.0))
+    >>> table_on(of_tomogram, of_tilt_series, Asked()).grid.offset
+    (0.0, 0.0, 0.0)
+    """
+    check_extent(mine, other)
+    shaped = mine.shape is not None and other.shape is not None
+    lies = lies_on(mine, other, asked, "faces" if shaped else "centres")
+    apart_nm = float(np.linalg.norm(offsets(mine, other)["faces"])) / NM_TO_ANGSTROM
+    if not lies.grid.sure and reach_nm is not None and apart_nm > reach_nm:
+        raise InputError(
+            f"{_sizes(mine, other)}: whether they begin at the same face or at the same centre moves picks by "
+            f"{apart_nm:.3g} nm, farther than the {reach_nm:g} nm within which they belong together. Say it: "
+            "--mask-grid faces (after binning by averaging), or centres (if positions were multiplied)."
+        )
+    return lies
+
+
+def lattice_of(picks: Picks, where: str) -> Lattice:
+    """The voxels that a table of picks counts; ``where`` is its name for messages."""
+    return Lattice(where, picks.origin, picks.voxel_size, picks.shape)
+
+
+def check_extent(mine: Lattice, other: Lattice) -> None:
+    """Refuse two things of which one does not cover the other: they are not of one tomogram, or one is a part of it.
+
+    Extents may differ by two voxels of the coarser one, because binning cuts off what does not fill a voxel; those of
+    the same shape as much as headers round voxel sizes.
+
+    Raises
+    ------
+    InputError
+        Both state a shape, and their extents differ.
+
+    Examples
+    --------
+    >>> whole = Lattice("TS_01.mrc", (0, 0, 0), (10.0, 10.0, 10.0), (101, 203, 200))
+    >>> check_extent(whole, Lattice("binned.mrc", (0, 0, 0), (40.0, 40.0, 40.0), (25, 50, 50)))
+    """
+    if mine.shape is None or other.shape is None:
+        return
+    if mine.shape == other.shape and np.allclose(other.voxel_size, mine.voxel_size, rtol=SIZE_TOLERANCE, atol=0):
+        return
+    ours, theirs = np.multiply(mine.shape, mine.voxel_size), np.multiply(other.shape, other.voxel_size)
+    if (np.abs(ours - theirs) > 2 * np.maximum(mine.voxel_size, other.voxel_size)).any():
+        raise InputError(
+            f"{other.where} measures {nanometres(theirs)} nm (z, y, x), and {mine.where} {nanometres(ours)} nm: is a "
+            "voxel size wrong, or is one of another tomogram, or a part of it?"
+        )
+
+
+def nanometres(values: Sequence[float] | NDArray[np.float64]) -> str:
+    """Format three lengths in angstrom for a message, in nanometres.
+
+    >>> nanometres((400, 500, 601.2))
+    '40 x 50 x 60.12'
+    """
+    return " x ".join(f"{v / NM_TO_ANGSTROM:.5g}" for v in values)
 
 
 def same_voxels(mine: Lattice, other: Lattice) -> bool:
@@ -166,9 +254,18 @@ def _checked(mine: Lattice, other: Lattice, asked: Asked, offset: NDArray[np.flo
     return origins_note(mine[:3], (other.where, (z, y, x), other.voxel_size), accept=asked.any_origin)
 
 
-def _unsure(mine: Lattice, other: Lattice) -> str:
+def _unsure(mine: Lattice, other: Lattice, taken: How) -> str:
+    if taken == "centres":
+        return (
+            f"{_sizes(mine, other)}, and not both state a shape: the centres of their first voxels were taken for the "
+            "same place, as after multiplying positions by the ratio of the sizes; after binning by averaging, give "
+            "--mask-grid faces."
+        )
     return (
-        f"{other.where} has voxels of {max(other.voxel_size):g} A, {mine.where} of {max(mine.voxel_size):g} A: both "
-        "were taken to begin at the same face, as after binning by averaging; after Fourier cropping, or if positions "
-        "were multiplied by the ratio of the sizes, give --mask-grid centres."
+        f"{_sizes(mine, other)}: both were taken to begin at the same face, as after binning by averaging; after "
+        "Fourier cropping, or if positions were multiplied by the ratio of the sizes, give --mask-grid centres."
     )
+
+
+def _sizes(mine: Lattice, other: Lattice) -> str:
+    return f"{other.where} has voxels of {max(other.voxel_size):g} A, {mine.where} of {max(mine.voxel_size):g} A"

@@ -20,9 +20,6 @@ from volengine.tasks.common.layout import feature_named, file_name
 Handle = TypeVar("Handle", bound=Volume)
 """A volume; an open one stays open."""
 
-SIZE_TOLERANCE = 0.01
-"""Relative difference up to which voxel sizes count as equal, because headers hold rounded numbers."""
-
 OF_SEVERAL_OBJECTS = (
     "is a copick segmentation of several objects (multilabel): its values are their labels in the project's "
     "configuration, and 2 does not mean that a voxel does not count. Say which are meant"

@@ -6,8 +6,7 @@ programs, do not hold it, so one side of a comparison would be moved and not the
 Two origins that are stated and differ mean two different boxes of the specimen, which have no places in common.
 
 Where one thing has other voxels than the other (a binned volume, surfaces of it), half a voxel decides: how they lie on
-each other is said in :mod:`volengine.tasks.common.lying`. Tables of picks against each other are compared by places as
-they are, because their pixels are often those of a tilt series, to which positions were multiplied.
+each other is said in :mod:`volengine.tasks.common.lying`, also of tables of picks against each other.
 
 Some tables hold positions that contain the origin (markers of ChimeraX, Amira's graphs, CSV in angstrom alone): of
 these the origin of the volume beside which they are read is subtracted, unless they state with which one they were
@@ -31,6 +30,9 @@ from volengine.io.picks.rows import Known
 Where = tuple[str, Vector3, Vector3]
 """What is compared: its name for messages, origin and voxel size, angstrom."""
 
+
+SIZE_TOLERANCE = 0.01
+"""Relative difference up to which voxel sizes count as equal, because headers hold rounded numbers."""
 
 NEAR = 0.1
 """Origins that differ by less, in voxels, are the same; headers hold rounded numbers."""

@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.conditions import fulfils
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
 from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM
+from volengine.core.volume import Vector3
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.ops.suppress import suppress
 from volengine.tasks.common.inputs import globbed
-from volengine.tasks.common.origins import origins_note
-from volengine.tasks.picks.masks import in_mask, nanometres
+from volengine.tasks.common.lying import Asked, check_extent, lattice_of, table_on
+from volengine.tasks.picks.masks import in_mask
 from volengine.tasks.picks.numbering import renumbered, with_features, with_names
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe, PicksMergeRecipe
 from volengine.tasks.picks.tables import Written, read_tables, with_same_columns, write_tables
@@ -100,22 +101,28 @@ def merge_picks(
             groups.setdefault(name, []).append((path, one))
     if not groups:
         raise MissingError("There are no files of picks to join.")
-    joined = [_joined(name, group, notes, accept=recipe.any_origin) for name, group in groups.items()]
+    asked = Asked(recipe.mask_grid, recipe.any_origin)
+    joined = [_joined(name, group, notes, asked) for name, group in groups.items()]
     if any("feature" in one.extra for one in joined):
         joined = with_features(joined)
     joined, more = spaced(joined, recipe.spacing_nm)
     return write_tables(path_text(out), joined, recipe, [*notes, *more])
 
 
-def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str], *, accept: bool) -> Picks:
+def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str], asked: Asked) -> Picks:
     """One table of the picks of several, on the grid of the first; columns that not all have are left out.
 
-    What there is to say about origins and columns is added to the notes.
+    What there is to say about grids, origins and columns is added to the notes.
     """
     (where, first), *others = group
+    mine, offsets = lattice_of(first, where), [(0.0, 0.0, 0.0)]
     for path, one in others:
-        said = origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size), accept=accept)
-        notes += [said] * bool(said)
+        lies = table_on(mine, lattice_of(one, path), asked)
+        offsets.append(lies.grid.offset)
+        notes += lies.notes
+    if any(one.voxel_size != first.voxel_size and one.size_vox is not None for _, one in group):
+        notes.append(f"{name}: dropped, because it counts voxels of several sizes: size_vox.")
+        group = [(path, one.with_(size_vox=None)) for path, one in group]
     named = with_features(with_names(renumbered(group, notes)))
     tables, lost = with_same_columns(named)
     if lost:
@@ -123,28 +130,20 @@ def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str], *, 
     size = np.asarray(first.voxel_size)
     columns = {key: np.concatenate([one.columns[key] for one in tables]) for key in tables[0].columns}
     columns["position_vox"] = np.concatenate(
-        [one.position_vox if one.voxel_size == first.voxel_size else one.place / size for one in tables]
+        [
+            one.position_vox if one.voxel_size == first.voxel_size else (one.place + offset) / size
+            for one, offset in zip(tables, offsets, strict=True)
+        ]
     )
     facts = first.facts()
     shaped = [(path, one) for path, one in group if one.shape is not None]
     for path, one in shaped[1:]:
-        _check_extent(name, shaped[0], (path, one))
+        check_extent(lattice_of(shaped[0][1], shaped[0][0]), lattice_of(one, path))
     shape = next((one.shape for _, one in shaped if one.voxel_size == first.voxel_size), None)
     facts |= {"tomogram": name, "shape": shape}
     if len({one.feature for one in tables}) > 1:
         facts["feature"] = ""
     return Picks.from_table(columns, facts)
-
-
-def _check_extent(name: str, one: tuple[str, Picks], other: tuple[str, Picks]) -> None:
-    """Refuse tables of volumes of different extent: one of them is of another tomogram, or of a part of it."""
-    extents = [np.array(picks.shape) * picks.voxel_size for _, picks in (one, other)]
-    slack = 2 * max(*one[1].voxel_size, *other[1].voxel_size)
-    if (np.abs(extents[0] - extents[1]) > slack).any():
-        raise InputError(
-            f"Tomogram {name!r} measures {nanometres(extents[0])} nm (z, y, x) in {one[0]} and "
-            f"{nanometres(extents[1])} nm in {other[0]}; is a voxel size or a shape wrong?"
-        )
 
 
 def spaced(tables: Sequence[Picks], spacing_nm: float) -> tuple[list[Picks], list[str]]:
@@ -301,7 +300,7 @@ def _check_mask(source: str, tables: Sequence[Picks], recipe: PicksFilterRecipe)
 def _at_distance(
     picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, itself: bool, alone: bool
 ) -> NDArray[np.bool_]:
-    """Whether the distance to the nearest pick of the other file is wanted; notes say if origins differ.
+    """Whether the distance to the nearest pick of the other file is wanted; notes say if grids or origins differ.
 
     If it is the file of the picks (``itself``), a pick is not its own neighbour.
 
@@ -311,23 +310,42 @@ def _at_distance(
     from scipy.spatial import cKDTree
 
     assert recipe.near is not None
-    same = recipe.with_(read_as=None, volume=None, tomogram=None, voxel_size=picks.voxel_size, shape=picks.shape)
     placed = any(picks.origin) or recipe.volume is not None
-    tables, _ = read_tables(recipe.near, same, picks.origin if placed else None)
+    tables = _as_stated(recipe.near, recipe, picks, picks.origin if placed else None)
     by_name = {one.tomogram: one for one in tables}
     name = same_tomogram(picks.tomogram, by_name)
     another = recipe.tomogram is None and any(another_of_series(picks.tomogram, one) for one in by_name)
     if name is None and (len(by_name) > 1 or not alone or another):
         raise InputError(f"{recipe.near} has no picks of {picks.tomogram!r}; there are {', '.join(list(by_name)[:8])}.")
     others = by_name[name] if name is not None else next(iter(by_name.values()))
-    grids = (picks.tomogram, picks.origin, picks.voxel_size), (recipe.near, others.origin, others.voxel_size)
-    said = origins_note(*grids, accept=recipe.any_origin)
-    notes += [said] * bool(said)
+    asked = Asked(recipe.mask_grid, recipe.any_origin)
+    reach = min(d for d in (recipe.near_nm, recipe.far_nm) if d is not None)
+    lies = table_on(lattice_of(picks, picks.tomogram), lattice_of(others, recipe.near), asked, reach)
+    notes += lies.notes
     if not len(others):
         return np.full(len(picks), recipe.near_nm is None)
     neighbour = 2 if itself else 1
-    apart = cKDTree(others.place).query(picks.place, [neighbour])[0][:, 0] / NM_TO_ANGSTROM
+    apart = cKDTree(others.place + lies.grid.offset).query(picks.place, [neighbour])[0][:, 0] / NM_TO_ANGSTROM
     near = np.inf if recipe.near_nm is None else recipe.near_nm
     far = 0.0 if recipe.far_nm is None else recipe.far_nm
     kept: NDArray[np.bool_] = (apart <= near) & (apart >= far)
     return kept
+
+
+def _as_stated(path: str, recipe: PicksFilterRecipe, picks: Picks, origin: Vector3 | None) -> list[Picks]:
+    """The tables of the other file in the voxels that it states; if it does not say all of them, in those of picks.
+
+    Where the user says the voxels of the picks, pixels without a shape are turned into these, as those of the picks
+    were.
+    """
+    own = recipe.with_(read_as=None, volume=None, tomogram=None, voxel_size=None, shape=None, pixel_size=None)
+    try:
+        tables = read_tables(path, own, origin)[0]
+        said = recipe.voxel_size is not None or recipe.volume is not None
+        if not said or all(one.shape is not None for one in tables):
+            return tables
+    except (FormatError, MissingError):
+        raise
+    except InputError:
+        pass
+    return read_tables(path, own.with_(voxel_size=picks.voxel_size, shape=picks.shape), origin)[0]

@@ -7,27 +7,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.text import counted
-from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.ops.stored import ONE
-from volengine.tasks.common.lying import Asked, Grid, Lattice, Lies, lies_on
+from volengine.tasks.common.lying import Asked, Grid, Lattice, Lies, check_extent, lattice_of, lies_on
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.readings import is_ours
 from volengine.tasks.picks.recipe import PicksFilterRecipe
 from volengine.tasks.picks.voxels import values_at
 
 
-def lattice_of(picks: Picks) -> Lattice:
+def tomogram_of(picks: Picks) -> Lattice:
     """The voxels of the tomogram of picks."""
-    return Lattice(f"the tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size, picks.shape)
+    return lattice_of(picks, f"the tomogram of the picks ({picks.tomogram})")
 
 
 def volume_on(picks: Picks, volume: Volume, where: str, asked: Asked) -> Lies:
@@ -49,8 +46,9 @@ def volume_on(picks: Picks, volume: Volume, where: str, asked: Asked) -> Lies:
     InputError
         The volume has another extent than the tomogram, or both state origins that do not fit.
     """
-    _check_extent(picks, volume, where)
-    return lies_on(lattice_of(picks), Lattice(where, volume.origin, volume.voxel_size, volume.shape), asked)
+    mine, other = tomogram_of(picks), Lattice(where, volume.origin, volume.voxel_size, volume.shape)
+    check_extent(mine, other)
+    return lies_on(mine, other, asked)
 
 
 def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArray[np.bool_]:
@@ -113,18 +111,6 @@ def _index(picks: Picks, grid: Grid) -> NDArray[np.float64]:
     return np.asarray(np.rint((picks.place - np.asarray(grid.offset)) / np.asarray(grid.voxel_size)))
 
 
-def _check_extent(picks: Picks, volume: Volume, mask: str) -> None:
-    if picks.shape is None:
-        return
-    size = np.asarray(volume.voxel_size)
-    extent, theirs = np.array(picks.shape) * picks.voxel_size, np.array(volume.shape) * size
-    if (np.abs(extent - theirs) > 2 * np.maximum(size, picks.voxel_size)).any():
-        raise InputError(
-            f"{mask} measures {nanometres(theirs)} nm (z, y, x), and the tomogram of the picks {nanometres(extent)}; "
-            "is a voxel size wrong, or is it of another tomogram?"
-        )
-
-
 def _wanted(volume: Volume, index: NDArray[np.float64], recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
     """Whether the value at each index is wanted."""
     value, there = values_at(volume, index)
@@ -155,8 +141,3 @@ def _check_meaning(value: NDArray[np.float64], volume: Volume, recipe: PicksFilt
             f"probabilities times {ONE}: a threshold of {threshold:g} would decide otherwise about {odd} of "
             f"{len(value)} picks.{times} Of labels or a mask give --threshold 0."
         )
-
-
-def nanometres(values: NDArray[Any]) -> str:
-    """Format three lengths in angstrom for a message: ``40 x 50 x 60``, in nanometres."""
-    return " x ".join(f"{v / NM_TO_ANGSTROM:.5g}" for v in values)

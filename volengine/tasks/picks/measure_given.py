@@ -11,10 +11,10 @@ from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.io.names import same_tomogram
 from volengine.io.surfaces import SurfaceSet
-from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
+from volengine.tasks.common.lying import Asked, Grid, Lattice, check_extent, lies_on
 from volengine.tasks.common.unread import Unread
 from volengine.tasks.picks.around import index_in
-from volengine.tasks.picks.masks import lattice_of, volume_on
+from volengine.tasks.picks.masks import tomogram_of, volume_on
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
 from volengine.tasks.picks.surroundings import (
     Around,
@@ -180,7 +180,8 @@ class TableGiven:
         facts = surfaces.facts
         if facts.voxel_size is not None:
             other = Lattice(around.path, facts.origin, facts.voxel_size, facts.shape)
-            lies = lies_on(lattice_of(picks), other, self._asked)
+            check_extent(tomogram_of(picks), other)
+            lies = lies_on(tomogram_of(picks), other, self._asked)
             grid = lies.grid
             notes += lies.notes
         elif any(picks.origin):

@@ -93,9 +93,14 @@ class PicksMergeRecipe(PicksConvertRecipe):
     ----------
     any_origin
         Take things to begin at the same first voxel although they state different origins.
+    mask_grid
+        How a volume, or a table of picks, with other voxels lies on the tomogram. faces: both begin at the same face,
+        as after binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping, or if
+        positions were multiplied; auto: as their origins say, else faces, and centres for tables without a shape.
     """
 
     any_origin: bool = False
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -126,10 +131,6 @@ class PicksMeasureRecipe(PicksMergeRecipe):
         Volumes whose values at the picks are written.
     reach_nm
         Largest distance to labels and predictions that is looked for; farther is written as inf.
-    mask_grid
-        How a volume with other voxels lies on the tomogram. faces: both begin at the same face, as after binning by
-        averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their origins
-        say, else faces.
     lamella
         Depth below the faces of the slab of material. Tomograms, in which the faces are found by the variance along z;
         masks (labels, predictions) of the slab; or its surfaces.
@@ -149,7 +150,6 @@ class PicksMeasureRecipe(PicksMergeRecipe):
     scale: float | None = None
     value: tuple[str, ...] = ()
     reach_nm: float = 50.0
-    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     lamella: tuple[str, ...] = ()
     lamella_cell_nm: float = 40.0
     neighbours_nm: float | None = None
@@ -195,10 +195,6 @@ class PicksFilterRecipe(PicksMergeRecipe):
         Box in voxels: z, y, x of its first voxel, then z, y, x behind its last one; -1 behind: to the end.
     mask
         A volume on the grid of the tomogram, or with the same extent: picks where it is above the threshold.
-    mask_grid
-        How a mask with other voxels lies on the tomogram. faces: both begin at the same face, as after binning by
-        averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their origins
-        say, else faces.
     threshold
         The value of the mask above which picks are kept; of a prediction a probability, 0 to 1.
     labels
@@ -224,7 +220,6 @@ class PicksFilterRecipe(PicksMergeRecipe):
     max_weight: float | None = None
     region: tuple[int, int, int, int, int, int] | None = None
     mask: str | None = None
-    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     threshold: float = 0.0
     labels: tuple[int, ...] = ()
     outside: bool = False
@@ -238,9 +233,10 @@ class PicksFilterRecipe(PicksMergeRecipe):
     def check(self) -> None:
         """Refuse conditions that lack a part, or that nothing fulfils."""
         super().check()
-        about_mask = self.labels or self.outside or self.threshold != 0 or self.mask_grid != "auto"
-        if self.mask is None and about_mask:
-            raise InputError("threshold, labels, outside and mask_grid are about a mask; give mask.")
+        if self.mask is None and (self.labels or self.outside or self.threshold != 0):
+            raise InputError("threshold, labels and outside are about a mask; give mask.")
+        if self.mask is None and self.near is None and self.mask_grid != "auto":
+            raise InputError("mask_grid is about a mask, or about other picks; give mask or near.")
         if (self.near is None) != (self.near_nm is None and self.far_nm is None):
             raise InputError("A distance needs a file and a number: give near, and near_nm or far_nm or both.")
         if self.near_nm is not None and self.far_nm is not None and self.far_nm > self.near_nm:

@@ -18,6 +18,7 @@ from volengine.core.volume import Vector3, Volume
 from volengine.io.copick.target import Target, check_own, is_target
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.io.picks.known import Known
+from volengine.tasks.common.in_plane import KNOWN, lost_note
 from volengine.tasks.common.layout import feature_named, file_name
 from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.origins import from_first_note, origins_note, outside_note
@@ -418,6 +419,9 @@ def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
     if EXTRA + "feature" in lost and np.array_equal(picks.extra["feature"], back.extra.get("object_name", [])):
         lost.remove(EXTRA + "feature")
         notes.append("Features are written as names of objects.")
+    if unknown := lost_note(picks, back.columns, format):
+        lost = [key for key in lost if key != EXTRA + KNOWN]
+        notes.append(unknown)
     if lost:
         notes.append(f"Dropped, because {format} does not hold it: {', '.join(k.removeprefix(EXTRA) for k in lost)}.")
     if back.tomogram != picks.tomogram and picks.tomogram:

@@ -20,12 +20,12 @@ from volengine.io.surfaces import SurfaceSet, open_surfaces
 from volengine.ops.pictures import Colour, outline, overlay
 from volengine.ops.slice_pictures import Lines, Panel, Rings
 from volengine.ops.surfaces.section import section
-from volengine.tasks.common.lying import Asked, Lattice, lies_on
+from volengine.tasks.common.kinds import is_picks
+from volengine.tasks.common.lying import Asked, Lattice, check_extent, lattice_of, lies_on
 from volengine.tasks.common.named import feature_of, open_sized, stored_name, tomogram_in
 from volengine.tasks.picture.frame import Floats, Frame
 from volengine.tasks.picture.reading import raster_of
 from volengine.tasks.picture.recipe import LookRecipe, colour_of_label
-from volengine.tasks.score.picks import is_picks
 
 MESHES = (".surfaces", ".ply", ".obj", ".stl", ".glb")
 TINT, LINE = 0.6, 2
@@ -88,22 +88,24 @@ def open_overlay(path: str, number: int, volume: Volume, recipe: LookRecipe, not
         facts = surfaces.facts
         name, offset = facts.feature or Path(path).stem, (0.0, 0.0, 0.0)
         if facts.voxel_size is not None:
-            lies = lies_on(mine, Lattice(path, facts.origin, facts.voxel_size, facts.shape), asked)
+            other = Lattice(path, facts.origin, facts.voxel_size, facts.shape)
+            check_extent(mine, other)
+            lies = lies_on(mine, other, asked)
             offset = lies.grid.offset
             notes += lies.notes
             notes += _other_name(path, facts.tomogram, volume)
-            if facts.shape is not None:
-                _check_extent(Volume(path, facts.shape, "uint8", facts.voxel_size), volume, path)
         return Overlay(name, given or colour_of_feature(name), "surfaces", offset, surfaces=surfaces)
     if is_picks(path):
         picks = _picks(path, volume, recipe)
-        lies = lies_on(mine, Lattice(path, picks.origin, picks.voxel_size, picks.shape), asked)
+        check_extent(mine, lattice_of(picks, path))
+        lies = lies_on(mine, lattice_of(picks, path), asked)
         notes += lies.notes
         name = picks.feature or Path(path).name.split(".")[0]
         return Overlay(name, given or colour_of_feature(name), "picks", lies.grid.offset, picks=picks)
     found = open_sized(path, volume.voxel_size)
-    _check_extent(found, volume, path)
-    lies = lies_on(mine, Lattice(path, found.origin, found.voxel_size, found.shape), asked)
+    other = Lattice(path, found.origin, found.voxel_size, found.shape)
+    check_extent(mine, other)
+    lies = lies_on(mine, other, asked)
     notes += lies.notes
     feature = feature_of(found)
     notes += _other_name(path, tomogram_in(found.name, feature) if feature else "", volume)
@@ -131,18 +133,6 @@ def _picks(path: str, volume: Volume, recipe: LookRecipe) -> Picks:
         raise
     except InputError:
         return read_picks(path, voxel_size=volume.voxel_size, shape=volume.shape, tomogram=name, volume_origin=origin)
-
-
-def _check_extent(one: Volume, volume: Volume, path: str) -> None:
-    """Refuse a volume whose faces are not those of the volume below."""
-    for axis, name in enumerate("zyx"):
-        mine = one.shape[axis] * one.voxel_size[axis]
-        whole = volume.shape[axis] * volume.voxel_size[axis]
-        if abs(mine - whole) > 1.001 * max(one.voxel_size[axis], volume.voxel_size[axis]):
-            raise InputError(
-                f"{path} is {mine / NM_TO_ANGSTROM:.4g} nm along {name}, {stored_name(volume)} "
-                f"{whole / NM_TO_ANGSTROM:.4g} nm: is it of another tomogram, or a part of it, or a voxel size wrong?"
-            )
 
 
 def _kind(volume: OpenVolume, path: str, recipe: LookRecipe) -> Literal["probability", "labels"]:

@@ -11,6 +11,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.roi import check_roi
 from volengine.core.slices import Slice
+from volengine.core.text import counted
 
 SMALLEST, LARGEST = 32, 8192
 """Limits of the longest side of a slice in a picture, pixels."""
@@ -101,7 +102,8 @@ class LookRecipe(Recipe):
             if not _HEXADECIMAL.fullmatch(text):
                 raise InputError(f"The colour {text!r} is not understood; write #e69f00.")
         if len(self.colour) > len(self.overlay):
-            raise InputError(f"{len(self.colour)} colours are given for {len(self.overlay)} overlays.")
+            colours = counted(len(self.colour), "colour", "is", "are")
+            raise InputError(f"{colours} given for {counted(len(self.overlay), 'overlay')}.")
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold:g}; probabilities go from 0 to 1.")
         if not self.radius_nm > 0:

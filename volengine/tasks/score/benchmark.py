@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from volengine.core.atomic import write_atomic
 from volengine.core.boxes import Box
 from volengine.core.csv_cells import guarded_row
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import FormatError, InputError, MissingError, RunError, VolengineError
 from volengine.core.paths import PathLike, path_text
-from volengine.core.text import table
+from volengine.core.text import counted, table
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.engine.memory import machine_memory
@@ -89,11 +89,24 @@ class Benchmark:
         For each patch its ``patch``, ``dataset``, ``dice``, ``surface_dice``, and the counts.
     notes
         Sentences for the user.
+    failures
+        Patches that could not be scored, and why; they are in no row.
     """
 
     rows: tuple[Row, ...]
     patches: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    def check(self) -> Benchmark:
+        """Return the scores; raises :class:`RunError` if a patch could not be scored."""
+        if self.failures:
+            every = len(self.failures) + len(self.patches)
+            raise RunError(
+                f"{len(self.failures)} of {counted(every, 'patch/patches')} could not be scored; the rows are those of "
+                "the others:\n" + "\n".join(self.failures)
+            )
+        return self
 
     def text(self) -> str:
         """The table as plain text, and the notes."""
@@ -120,6 +133,24 @@ def score_patches(
 ) -> Benchmark:
     """Score a folder of predicted patches against a folder of labels, as membrain-seg's benchmark does.
 
+    As :func:`scored_patches`, but a patch that cannot be scored is an error, after the others are scored and written.
+
+    Examples
+    --------
+    >>> found = score_patches("predictions/", "labelsTest/", out="benchmark.csv")                # doctest: +SKIP
+    """
+    return scored_patches(prediction, truth, recipe, out=out).check()
+
+
+def scored_patches(
+    prediction: PathLike,
+    truth: PathLike,
+    recipe: ScoreRecipe | Mapping[str, Any] | None = None,
+    *,
+    out: PathLike | None = None,
+) -> Benchmark:
+    """Score a folder of predicted patches against a folder of labels, as membrain-seg's benchmark does.
+
     Parameters
     ----------
     prediction
@@ -134,19 +165,16 @@ def score_patches(
     Returns
     -------
     Benchmark
-        Means over the patches of each data set, and *global* scores, of their counts together.
+        Means over the patches of each data set, and *global* scores, of their counts together. A patch that is damaged,
+        or does not fit its labels, is left out; ``failures`` says which, and ``check()`` makes it an error.
 
     Raises
     ------
     MissingError
         A folder holds no volumes, or labels have no prediction.
     InputError
-        Two files have one name, shapes differ, values are neither labels nor probabilities, the recipe has other
-        fields, or a patch is too large for the memory.
-
-    Examples
-    --------
-    >>> found = score_patches("predictions/", "labelsTest/", out="benchmark.csv")                # doctest: +SKIP
+        Two files have one name, the recipe has other fields, or no patch can be scored: shapes differ, values are
+        neither labels nor probabilities, or a patch is too large for the memory.
     """
     recipe = ScoreRecipe.of(recipe)
     default = ScoreRecipe()
@@ -158,12 +186,30 @@ def score_patches(
     table_file = None if out is None else checked_table(path_text(out))
     pairs, notes = _pairs(path_text(prediction), path_text(truth))
     patches: list[Row] = []
+    failed: list[VolengineError] = []
     for name, found, labels in pairs:
-        patches.append(_scored(name, found, labels, recipe, notes))
-    made = Benchmark(tuple(_rows(patches)), tuple(patches), tuple(notes))
+        try:
+            patches.append(_scored(name, found, labels, recipe, notes))
+        except VolengineError as error:
+            failed.append(error)
+        except OSError as error:
+            failed.append(FormatError(f"{name}: cannot be read ({error.strerror or error})."))
+    if failed and not patches:
+        raise failed[0]
+    notes += _ignored(patches)
+    made = Benchmark(tuple(_rows(patches)), tuple(patches), tuple(notes), tuple(map(str, failed)))
     if table_file is not None:
         made.write(table_file)
     return made
+
+
+def _ignored(patches: Sequence[Row]) -> list[str]:
+    """Say how many voxels do not count, because the labels ignore them."""
+    left = sum(row["ignored"] for row in patches)
+    if not left:
+        return []
+    every = left + sum(row["voxels"] for row in patches)
+    return [f"{left / every:.1%} of the voxels ({left} of {every}) do not count: the labels say to ignore them (2)."]
 
 
 def _pairs(prediction: str, truth: str) -> tuple[list[tuple[str, str, str]], list[str]]:
@@ -215,6 +261,7 @@ def _scored(name: str, found: str, labels: str, recipe: ScoreRecipe, notes: list
                 f"{name}: the Dice is higher by more than {REVERSED} if the axes of the prediction are reversed; was "
                 "it written by a program that turns MRC or NIfTI?"
             )
+    counts["ignored"] = mask.size - counts["voxels"]
     return {"patch": name, "dataset": token_of(name), **scores, **counts}
 
 

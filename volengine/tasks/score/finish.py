@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def write_scores(
         for k, (name, row) in enumerate(zip(names, rows, strict=True))
         if row["truth"] and not row["found"] and k not in masks
     ]
+    notes += _ignored(rows, plan.stage(stage).params["region"])
     if notes:
         facts = {**facts, "notes": [*facts.get("notes", []), *notes]}
     Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +76,16 @@ def write_scores(
     files = Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
     said = (f"{row['feature']}: {row['found']} voxels found, {row['truth']} true" for row in rows)
     return Made(tuple(files), tuple(said))
+
+
+def _ignored(rows: Sequence[Mapping[str, Any]], region: Sequence[int]) -> list[str]:
+    """Say how many voxels do not count, because the truth ignores them."""
+    every = math.prod(stop - start for start, stop in zip(region[:3], region[3:], strict=True))
+    left = {row["feature"]: every - row["voxels"] for row in rows if row["voxels"] < every}
+    return [
+        f"{feature}: {number / every:.1%} of the voxels ({number} of {every}) do not count: the truth ignores them."
+        for feature, number in left.items()
+    ]
 
 
 def _why_nothing(name: str, decision: Any) -> str:

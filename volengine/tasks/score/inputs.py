@@ -15,13 +15,12 @@ from volengine.io.names import is_multilabel, is_packed, split_group, suffix_of
 from volengine.tasks.common.inputs import expand, without_uncertainty
 from volengine.tasks.common.named import (
     OF_SEVERAL_OBJECTS,
-    SIZE_TOLERANCE,
     feature_of,
     of_tomogram,
     open_sized,
     stored_name,
 )
-from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.origins import SIZE_TOLERANCE, origins_note
 from volengine.tasks.common.roi import check_same_part
 from volengine.tasks.score.recipe import ScoreRecipe
 

@@ -9,66 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import (
     PICKS_SUFFIXES,
-    SHARED_SUFFIXES,
     another_of_series,
     same_tomogram,
-    split_group,
-    suffix_of,
 )
 from volengine.io.picks.rows import Known
 from volengine.ops.score import Pairing, pair_picks, pool
+from volengine.tasks.common.kinds import is_picks
 from volengine.tasks.common.layout import feature_named
-from volengine.tasks.common.origins import beside_volumes, from_first_note, origins_note, outside_note
+from volengine.tasks.common.lying import Asked, lattice_of, same_voxels, table_on
+from volengine.tasks.common.origins import beside_volumes, from_first_note, outside_note
+from volengine.tasks.common.stated import moved, on_volumes
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
 
 Tomograms = dict[str, Picks]
-
-
-def is_picks(prediction: Where) -> bool:
-    """Whether a path (or the paths of all features) is that of a table of picks.
-
-    The suffix decides; of ``.em``, ``.am`` and ``.hdf``, which tables and volumes have, the content of the file.
-    """
-    if isinstance(prediction, Mapping):
-        return bool(prediction) and all(is_picks(path) for path in prediction.values())
-    path = Path(prediction)
-    if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
-        endings = set(PICKS_SUFFIXES) - {".json", ".txt"}  # these may be anything
-        return any(p.suffix.lower() in endings for p in path.iterdir())
-    if split_group(prediction)[1]:
-        return False
-    return suffix_of(prediction) in PICKS_SUFFIXES or _holds_picks(prediction)
-
-
-def _holds_picks(path: str) -> bool:
-    """Whether a file of an ending that volumes have, too, is no volume, but a table of picks."""
-    from volengine.io.open import open_volume
-    from volengine.io.picks import read_all
-    from volengine.io.picks.registry import endings
-
-    if suffix_of(path) not in {*endings()} & {*SHARED_SUFFIXES} or not Path(path).is_file():
-        return False
-    try:
-        open_volume(path, voxel_size=1.0)
-    except FormatError:
-        pass
-    except InputError:  # a volume that lacks something
-        return False
-    else:
-        return False
-    try:
-        read_all(path, voxel_size=(1.0, 1.0, 1.0))
-    except FormatError:  # a damaged file is neither; the reader of volumes says what is wrong
-        return False
-    except InputError:  # a table that lacks something, which its tomogram may state
-        pass
-    return True
 
 
 def score_picks(
@@ -78,7 +37,7 @@ def score_picks(
     radius_nm: float,
     voxel_size: float | None = None,
     *,
-    any_origin: bool = False,
+    asked: Asked = Asked(),  # noqa: B008
     volumes: Mapping[str, Known] | None = None,
 ) -> Scores:
     """Precision, recall, F1 and localisation error of picks.
@@ -94,8 +53,9 @@ def score_picks(
         these choices the one with the smallest sum of distances.
     voxel_size
         Voxel size in angstrom, for tables that do not state it.
-    any_origin
-        Compare tables that state different origins, see :mod:`volengine.tasks.common.origins`.
+    asked
+        How tables with other voxels lie on each other (:mod:`volengine.tasks.common.lying`), and whether tables that
+        state different origins are compared (:mod:`volengine.tasks.common.origins`).
     volumes
         Voxel size, shape and origin of tomograms, by name: only rows of these tomograms count, and what tables do not
         state is theirs. Without them a table that lacks its shape takes that of the other table.
@@ -109,11 +69,12 @@ def score_picks(
     Raises
     ------
     InputError, MissingError
-        A feature or a tomogram has no truth, a file is not a table of picks, or two tables state different origins.
+        A feature or a tomogram has no truth, a file is not a table of picks, two tables state different origins or
+        extents, or nothing says how their voxels lie on each other, and that decides about pairs.
     """
     if not is_picks(truth):
         raise InputError(f"{prediction} holds picks; the truth must be picks too, not {truth}.")
-    reader = _Reader(features, voxel_size, volumes or {}, any_origin)
+    reader = _Reader(features, voxel_size, volumes or {}, asked, radius_nm)
     found, known = reader.both(prediction, truth)
     found = _as_stated(found, known)
     if len(found) == 1 and len(known) == 1:
@@ -126,7 +87,14 @@ def score_picks(
                 raise MissingError(f"There are no {what} of {feature!r}; there are {', '.join(tables)}.")
     tomograms, left_out = _tomograms([found[f] for f in names], [known[f] for f in names])
     notes = [*reader.notes, left_out]
-    notes += [_origins(found[f].get(a), known[f].get(b), any_origin) for f in names for a, b in tomograms]
+    for a, b in tomograms:
+        sides = ((known, b, "known positions"), (found, a, "picks"))
+        places = [(side[f], name) for side, name, _ in sides for f in names if name in side[f]]
+        given = [(what, side[f][name]) for side, name, what in sides for f in names if name in side[f]]
+        laid, more = _laid(given, asked, radius_nm)
+        notes += more
+        for (side, name), picks in zip(places, laid, strict=True):
+            side[name] = picks
     rows = [_row(f, [(found[f].get(a), known[f].get(b)) for a, b in tomograms], radius_nm) for f in names]
     matrix = np.zeros((len(names) + 1,) * 2, np.int64)
     for a, b in tomograms:
@@ -148,9 +116,14 @@ class _Reader:
     """Reads tables of picks, with what is known about their tomograms."""
 
     def __init__(
-        self, features: Sequence[str], voxel_size: float | None, volumes: Mapping[str, Known], any_origin: bool
+        self,
+        features: Sequence[str],
+        voxel_size: float | None,
+        volumes: Mapping[str, Known],
+        asked: Asked,
+        radius_nm: float,
     ):
-        self.any_origin = any_origin
+        self.asked, self.radius_nm = asked, radius_nm
         self.features = features
         self.size = None if voxel_size is None else (voxel_size,) * 3
         self.volumes = volumes
@@ -221,7 +194,9 @@ class _Reader:
             return tables
         tables, said = read_of(path, self.volumes, required=required)
         self.notes += [said] if tables else []
-        self.notes += beside_volumes(tables, self.volumes, str(path), accept=self.any_origin)
+        self.notes += beside_volumes(tables, self.volumes, str(path), accept=self.asked.any_origin)
+        tables, said_of_voxels = on_volumes(path, tables, self.volumes, self.asked, self.radius_nm)
+        self.notes += said_of_voxels
         self.notes += [f"{path}: {note}" for note in map(outside_note, tables.values()) if note]
         return tables
 
@@ -270,13 +245,19 @@ def _places(picks: Picks | None) -> NDArray[np.float64]:
     return np.zeros((0, 3)) if picks is None else picks.place
 
 
-def _origins(picks: Picks | None, truth: Picks | None, accept: bool) -> str:
-    """What there is to say about the origins of two tables; only those that both state one count."""
-    if picks is None or truth is None or not any(picks.origin) or not any(truth.origin):
-        return ""
-    sides = (f"The table of {what} of {p.tomogram!r}" for p, what in ((picks, "picks"), (truth, "known positions")))
-    (one, other) = sides
-    return origins_note((one, picks.origin, picks.voxel_size), (other, truth.origin, truth.voxel_size), accept=accept)
+def _laid(tables: Sequence[tuple[str, Picks]], asked: Asked, radius_nm: float) -> tuple[list[Picks], list[str]]:
+    """The tables of one tomogram at their places in the voxels of the first one, and what there is to say of these.
+
+    An origin that only one of two tables states says nothing where their voxels are the same.
+    """
+    made, notes = list[Picks](), list[str]()
+    lattices = [lattice_of(picks, f"The table of {what} of {picks.tomogram!r}") for what, picks in tables]
+    for mine, (_, picks) in zip(lattices, tables, strict=True):
+        lies = table_on(lattices[0], mine, asked, radius_nm)
+        both = any(lattices[0].origin) and any(mine.origin)
+        notes += lies.notes if both or not same_voxels(lattices[0], mine) else []
+        made.append(moved(picks, lies.grid.offset))
+    return made, notes
 
 
 def _row(feature: str, pairs: Sequence[tuple[Picks | None, Picks | None]], radius_nm: float) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
         "tomogram": source.name,
         "predictions": {f: stored_name(v) for f, v in source.predictions.items()},
         "truth": {f: stored_name(v) for f, v in source.truth.items()},
-        "recipe": {name: value for name, value in recipe.to_json().items() if name != "roi" or value},
+        "recipe": {k: v for k, v in recipe.to_json().items() if k != "mask_grid" and (k != "roi" or v)},
     }
     if notes := source.notes(accept=recipe.any_origin):
         facts["notes"] = notes

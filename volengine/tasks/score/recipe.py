@@ -9,6 +9,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.roi import check_roi
+from volengine.core.text import counted
 from volengine.ops.stored import check_scale
 
 
@@ -48,6 +49,10 @@ class ScoreRecipe(Recipe):
         Voxel size in angstrom, for tables of picks and files that do not state it.
     any_origin
         Compare volumes or tables of picks although both state an origin, and these differ.
+    mask_grid
+        How tables of picks with other voxels lie on each other. faces: both begin at the same face, as after binning by
+        averaging; centres: at the centre of the same first voxel, as after Fourier cropping, or if positions were
+        multiplied; auto: as their origins say, else faces, and centres for tables without a shape.
 
     Examples
     --------
@@ -67,6 +72,7 @@ class ScoreRecipe(Recipe):
     radius_nm: float = 10.0
     voxel_size: float | None = None
     any_origin: bool = False
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     roi: str = ""
 
     def check(self) -> None:
@@ -84,8 +90,8 @@ class ScoreRecipe(Recipe):
             ids = getattr(self, name)
             if ids and len(ids) != len(self.features):
                 raise InputError(
-                    f"--{name.replace('_', '-')} has {len(ids)} values for {len(self.features)} --features; give one "
-                    "name for each id."
+                    f"--{name.replace('_', '-')} has {counted(len(ids), 'value')} for {len(self.features)} --features; "
+                    "give one name for each id."
                 )
         if self.ignore_id is not None and (not self.ids or self.ignore_id in self.ids):
             raise InputError(f"--ignore-id {self.ignore_id} needs --ids that do not contain it: {self.ids}.")

@@ -15,8 +15,10 @@ from volengine.core.paths import PathLike, PathsByFeature, PathsLike, path_text,
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.grids import grids_of
 from volengine.tasks.common.jobs import Request, Verb, run_one
+from volengine.tasks.common.kinds import is_picks
+from volengine.tasks.common.lying import Asked
 from volengine.tasks.score.inputs import Case, Where
-from volengine.tasks.score.picks import is_picks, score_picks
+from volengine.tasks.score.picks import score_picks
 from volengine.tasks.score.plan import plan_score
 from volengine.tasks.score.recipe import ScoreRecipe
 from volengine.tasks.score.table import Scores, checked_table, read_scores
@@ -93,7 +95,7 @@ def score(
             recipe.features,
             recipe.radius_nm,
             recipe.voxel_size,
-            any_origin=recipe.any_origin,
+            asked=Asked(recipe.mask_grid, recipe.any_origin),
             volumes=grids_of(path_texts(volumes), recipe.voxel_size) if volumes else None,
         )
         if table is not None:

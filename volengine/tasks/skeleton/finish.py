@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.atomic import write_atomic
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.core.volume import Volume
 from volengine.engine.plan import Made, Plan
@@ -50,10 +51,11 @@ def say_skeleton(
     parts = list(tables(stage).values())
     total = {name: int(sum(int(part[name][0]) for part in parts)) for name in ("voxels", "area", "deep")}
     area = f", about {total['area'] / AREA_UNITS / NM**2:.5g} nm2" if layers == "one" else ""
-    said = [*_read(volume, decision, tables), f"{url}: {total['voxels']} voxels{area}"]
+    said = [*_read(volume, decision, tables), f"{url}: {counted(int(total['voxels']), 'voxel')}{area}"]
     if total["deep"]:
+        deep = counted(int(total["deep"]), "voxel", "is", "are")
         said.append(
-            f"{total['deep']} voxels are more than {DEEPEST - 4} voxels inside of the object and have no skeleton; "
+            f"{deep} more than {DEEPEST - 4} voxels inside of the object and without skeleton; "
             "coarser voxels (volengine convert, --levels) bring it nearer to its faces"
         )
     return Made(said=tuple(said))

@@ -11,6 +11,7 @@ import numpy as np
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
+from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.identity import How
@@ -19,11 +20,11 @@ from volengine.tasks.common.layout import feature_named, file_name, join_url
 from volengine.tasks.stats.groups import read_groups
 from volengine.tasks.stats.inputs import (
     Sources,
-    check_origins,
+    lying,
     objects_of_volume,
     tomograms_of,
 )
-from volengine.tasks.stats.objects import SourceObjects
+from volengine.tasks.stats.objects import SourceObjects, moved
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.surface_inputs import Grid
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
@@ -136,7 +137,7 @@ class StatsCase:
             known = Sources.find(truth, recipe.of_truth(), "truth", identity, grids)
         named = read_groups(path_text(groups)) if groups is not None else None
         _check_split(sources, recipe)
-        check_origins(sources, known, accept=recipe.any_origin)
+        lying(sources.boxes, [] if known is None else known.boxes, recipe)
         return cls(
             sources, known, named, recipe, out, run_dir, _surface_paths(surfaces), SurfaceStatsRecipe.of(surface_recipe)
         )
@@ -183,13 +184,18 @@ class StatsCase:
             A volume is not counted yet; or the sources do not fit each other, the groups or the truth.
         """
         recipe = self.recipe
-        found = tomograms_of([*self.sources.picks, *(one.objects() for one in self._volumes())])
+        ours = [*self.sources.picks, *(one.objects() for one in self._volumes())]
+        theirs = [] if self.truth is None else [*self.truth.picks, *(one.objects() for one in self._true_volumes())]
+        boxes, true = ([(one.tomogram, one.box) for one in side] for side in (ours, theirs))
+        offsets, of_voxels = lying(boxes, true, recipe)
+        placed = [moved(one, [v / NM_TO_ANGSTROM for v in o]) for one, o in zip((*ours, *theirs), offsets, strict=True)]
+        found = tomograms_of(placed[: len(ours)])
         counted = count_tomograms(found.values(), recipe, self.groups)
         tables = tables_of(counted, grouped=self.groups is not None)
         if self.truth is not None:
-            known = tomograms_of([*self.truth.picks, *(one.objects() for one in self._true_volumes())])
+            known = tomograms_of(placed[len(ours) :])
             tables["counting"] = counting(found, known, recipe.radius_nm, () if recipe.ids else recipe.classes)
-        kept = {name: value for name, value in recipe.to_json().items() if name != "roi" or value}
+        kept = {k: v for k, v in recipe.to_json().items() if k != "mask_grid" and (k != "roi" or v)}
         facts: dict[str, Any] = {"recipe": kept, "tomograms": [c.name for c in counted]}
         notes = [*self.sources.notes, *(self.truth.notes if self.truth is not None else ())]
         surfaced = self._surfaces(counted, options or RunOptions())
@@ -197,7 +203,7 @@ class StatsCase:
             tables |= surfaced.tables
             notes += surfaced.notes
             facts["surface_recipe"] = self.surface_recipe.to_json()
-        if notes := [*notes, *check_origins(self.sources, self.truth, accept=recipe.any_origin)]:
+        if notes := [*notes, *of_voxels]:
             facts["notes"] = notes
         result = Stats(tables, facts)
         result.write(self.out)

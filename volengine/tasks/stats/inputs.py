@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.core.volume import Volume
+from volengine.core.volume import Vector3, Volume
 from volengine.io.copick.config import read_project
 from volengine.io.identity import How
 from volengine.io.names import (
@@ -34,12 +34,16 @@ from volengine.io.names import (
 from volengine.io.picks.rows import Known
 from volengine.io.stores import located
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, stored_place, tomogram_in
-from volengine.tasks.common.origins import Where, origins_note
+from volengine.tasks.common.lying import Lattice, check_extent, table_on
+from volengine.tasks.common.named import feature_of, open_sized, stored_name, stored_place, tomogram_in
+from volengine.tasks.common.origins import SIZE_TOLERANCE
 from volengine.tasks.common.roi import box_of
 from volengine.tasks.stats.objects import Floats, Objects, SourceObjects, Tomogram, extent_of, part_of
-from volengine.tasks.stats.picks import PicksReader
+from volengine.tasks.stats.picks import PicksReader, asked_of
 from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe
+
+Box = tuple[str, Lattice]
+"""A tomogram's name, and the voxels that a source of it states."""
 
 PICK_SUFFIXES = tuple(ending for ending in PICKS_SUFFIXES if ending != ".txt")
 IN_FOLDERS = tuple(ending for ending in PICK_SUFFIXES if ending != ".json")
@@ -109,40 +113,55 @@ class Sources:
         return cls(tuple(picks), tuple(volumes), tuple(reader.notes))
 
     @property
-    def boxes(self) -> list[tuple[str, Where]]:
-        """The tomogram of each source, and what it says of the box of the specimen that the tomogram is."""
+    def boxes(self) -> list[Box]:
+        """The tomogram of each source, and its voxels."""
         volumes = ((tomogram_key(tomogram_in(v.name, feature_of(v))), _box(v)) for v in self.volumes)
         return [*((one.tomogram, one.box) for one in self.picks), *volumes]
 
 
-def check_origins(inputs: Sources, truth: Sources | None, *, accept: bool) -> list[str]:
-    """Compare the origins that the sources of each tomogram state, see :mod:`volengine.tasks.common.origins`.
+def lying(inputs: Sequence[Box], truth: Sequence[Box], recipe: StatsRecipe) -> tuple[list[Vector3], list[str]]:
+    """Say how all sources lie on the first one of their tomogram, see :mod:`volengine.tasks.common.lying`.
 
-    Sources that state none, as most tables of picks, are compared from the first voxel without a word.
+    Sources with the same voxels that state no origin, as most tables of picks, are compared without a word.
+
+    Parameters
+    ----------
+    inputs, truth
+        The tomogram of each source, and its voxels.
+    recipe
+        What the user says of them.
 
     Returns
     -------
-    list of str
-        What there is to say to the user.
+    list, list of str
+        For each source, inputs before truth, what its places are shifted by, angstrom, z, y, x; and what there is to
+        say to the user.
 
     Raises
     ------
     InputError
-        Two sources of a tomogram state different origins, and ``accept`` is not set.
+        Two sources of a tomogram differ in extent or state different origins; or nothing says how their voxels lie on
+        each other, and that decides which objects are pairs.
     """
-    ours, theirs = inputs.boxes, [] if truth is None else truth.boxes
-    if len({name for name, _ in ours}) == len({name for name, _ in theirs}) == 1:  # compared whatever their names are
-        theirs = [(ours[0][0], box) for _, box in theirs]
-    first: dict[str, Where] = {}
-    said = []
-    for name, box in (*ours, *theirs):
-        if any(box[1]):
-            said.append(origins_note(first.setdefault(name, box), box, accept=accept))
-    return list(dict.fromkeys(filter(None, said)))
+    if len({name for name, _ in inputs}) == len({name for name, _ in truth}) == 1:  # whatever their names are
+        truth = [(inputs[0][0], one) for _, one in truth]
+    asked = asked_of(recipe)
+    first, shaped, stated = dict[str, Lattice](), dict[str, Lattice](), dict[str, Lattice]()
+    offsets, said = list[Vector3](), list[str]()
+    for number, (name, one) in enumerate((*inputs, *truth)):
+        if one.shape is not None:
+            check_extent(shaped.setdefault(name, one), one)
+        reach = None if number < len(inputs) else recipe.radius_nm
+        lies = table_on(first.setdefault(name, one), one, asked, reach)
+        offsets.append(lies.grid.offset)
+        said.append(lies.way)
+        if any(one.origin):
+            said.append(table_on(stated.setdefault(name, one), one, asked).origins)
+    return offsets, list(dict.fromkeys(filter(None, said)))
 
 
-def _box(volume: Volume) -> Where:
-    return stored_name(volume), volume.origin, volume.voxel_size
+def _box(volume: Volume) -> Lattice:
+    return Lattice(stored_name(volume), volume.origin, volume.voxel_size, volume.shape)
 
 
 def _paths(inputs: Sequence[str], what: str) -> list[str]:
@@ -289,7 +308,6 @@ def _joined(name: str, sources: Sequence[SourceObjects]) -> Tomogram:
         _check_parts(name, sources[0], source)
         if source.extent_nm is not None:
             known = known or source
-            _check_extents(name, known, source)
         for key, objects in source.classes.items():
             if key in classes:
                 raise InputError(
@@ -314,15 +332,6 @@ def _check_parts(name: str, one: SourceObjects, other: SourceObjects) -> None:
             f"--roi is the part from {_nm(a[0])} to {_nm(a[1])} nm (z, y, x) of tomogram {name!r} in "
             f"{Path(one.where).name}, and that from {_nm(b[0])} to {_nm(b[1])} nm in {Path(other.where).name}, whose "
             "voxels have another size: say it in nm."
-        )
-
-
-def _check_extents(name: str, one: SourceObjects, other: SourceObjects) -> None:
-    a, b = np.asarray(one.extent_nm), np.asarray(other.extent_nm)
-    if (np.abs(a - b) > SIZE_TOLERANCE * a + max(one.slack_nm, other.slack_nm)).any():
-        raise InputError(
-            f"Tomogram {name!r} measures {_nm(a)} nm (z, y, x) in {Path(one.where).name} and {_nm(b)} nm in "
-            f"{Path(other.where).name}; is a voxel size wrong, or one of them a part of it?"
         )
 
 

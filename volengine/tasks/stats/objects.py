@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.tasks.common.origins import Where
+from volengine.tasks.common.lying import Lattice
 
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -117,7 +117,7 @@ class SourceObjects:
     classes
         Objects by class.
     box
-        The source's name for messages, and the origin and voxel size that it states, angstrom.
+        The source's name for messages, and the voxels that it states.
     part_nm
         The part of the tomogram in which objects were counted; ``None``: all of it.
     """
@@ -127,8 +127,17 @@ class SourceObjects:
     extent_nm: tuple[float, float, float] | None
     slack_nm: float
     classes: Mapping[str, Objects]
-    box: Where
+    box: Lattice
     part_nm: Part | None = None
+
+
+def moved(source: SourceObjects, offset_nm: Sequence[float]) -> SourceObjects:
+    """The objects of a source, with positions that are shifted by an offset, nm, z, y, x."""
+    if not any(offset_nm):
+        return source
+    shift = np.asarray(offset_nm)
+    classes = {k: replace(one, position_nm=one.position_nm + shift) for k, one in source.classes.items()}
+    return replace(source, classes=classes)
 
 
 def extent_of(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:

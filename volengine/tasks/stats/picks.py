@@ -17,10 +17,17 @@ from volengine.io.picks.rows import Known
 from volengine.io.stores import local_copy
 from volengine.tasks.common.grids import known_of
 from volengine.tasks.common.layout import feature_named
+from volengine.tasks.common.lying import Asked, lattice_of
 from volengine.tasks.common.named import tomogram_in
 from volengine.tasks.common.origins import beside_volumes, from_first_note
+from volengine.tasks.common.stated import on_volumes
 from volengine.tasks.stats.objects import Objects, Part, SourceObjects, extent_of, part_of
 from volengine.tasks.stats.recipe import StatsRecipe
+
+
+def asked_of(recipe: StatsRecipe) -> Asked:
+    """What the user says of sources with other voxels or origins."""
+    return Asked(recipe.mask_grid, recipe.any_origin)
 
 
 class PicksReader:
@@ -53,7 +60,7 @@ class PicksReader:
             tomogram = tomogram_key(tomogram_in(name, feature))
             extent = None if picks.shape is None else extent_of(picks.shape, picks.voxel_size)
             slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
-            box = (f"{file} ({name})" if name else file, picks.origin, picks.voxel_size)
+            box = lattice_of(picks, f"{file} ({name})" if name else file)
             picks, part = self._inside(picks, path)
             found = {feature: Objects.of_picks(picks, file)}
             read.append(SourceObjects(tomogram, path, extent, slack, found, box, part))
@@ -98,6 +105,8 @@ class PicksReader:
 
         tables, said = read_of(path, grids)
         self.notes += [said, *beside_volumes(tables, grids, Path(path).name, accept=self.recipe.any_origin)]
+        tables, more = on_volumes(path, tables, grids, asked_of(self.recipe))
+        self.notes += more
         return tables
 
     def _placed(self, path: str, tables: dict[str, Picks]) -> dict[str, Picks]:

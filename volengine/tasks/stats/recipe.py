@@ -9,6 +9,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.roi import check_roi
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import is_multilabel
@@ -63,6 +64,10 @@ class StatsRecipe(Recipe):
         Voxel size in angstrom, for files that do not state it.
     any_origin
         Count and compare although two sources of a tomogram both state an origin, and these differ.
+    mask_grid
+        How sources with other voxels lie on the first one of their tomogram. faces: both begin at the same face, as
+        after binning by averaging; centres: at the centre of the same first voxel, as after Fourier cropping, or if
+        positions were multiplied; auto: as their origins say, else faces, and centres for tables without a shape.
     plots
         Draw the figures counts, nearest and clusters beside the tables, each as SVG and PNG.
 
@@ -88,6 +93,7 @@ class StatsRecipe(Recipe):
     radius_nm: float = 10.0
     voxel_size: float | None = None
     any_origin: bool = False
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     plots: bool = True
     roi: str = ""
 
@@ -111,7 +117,8 @@ class StatsRecipe(Recipe):
                 raise InputError(f"--{name} names one twice: {', '.join(map(str, values))}.")
         if self.ids and len(self.ids) != len(self.classes):
             raise InputError(
-                f"--ids has {len(self.ids)} values for {len(self.classes)} --classes; give one name for each id."
+                f"--ids has {counted(len(self.ids), 'value')} for {len(self.classes)} --classes; give one name "
+                "for each id."
             )
         if min(self.ids, default=1) < 1:
             raise InputError(f"--ids {', '.join(map(str, self.ids))}: 0 is where nothing is; ids are 1 or more.")

@@ -13,8 +13,9 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import same_tomogram, tomogram_key
 from volengine.io.surfaces import ENDING, FACTS, SurfaceSet, open_surfaces
-from volengine.tasks.common.named import SIZE_TOLERANCE, tomogram_in
-from volengine.tasks.common.origins import Where, origins_note
+from volengine.tasks.common.lying import Lattice
+from volengine.tasks.common.named import tomogram_in
+from volengine.tasks.common.origins import SIZE_TOLERANCE, origins_note
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Grid:
     """What is known of a tomogram from the sources of its particles: its sides, nm, and what they state of its box."""
 
     extent_nm: tuple[float, float, float] | None
-    box: Where
+    box: Lattice
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,7 @@ def _whose(one: SurfaceSet, tomograms: Mapping[str, Grid], *, alone: bool) -> st
 
 def _checked(one: SurfaceSet, grid: Grid, name: str, any_origin: bool) -> list[str]:
     """Refuse a set whose tomogram has another size or voxel size; say where origins differ."""
-    facts, (where, _, voxel_size) = one.facts, grid.box
+    facts, (where, _, voxel_size, _) = one.facts, grid.box
     if facts.voxel_size is None:
         return []
     size = np.asarray(facts.voxel_size)
@@ -143,7 +144,7 @@ def _checked(one: SurfaceSet, grid: Grid, name: str, any_origin: bool) -> list[s
                 f"Tomogram {name!r} measures {_triple(extent)} nm (z, y, x) in {one.path.name} and "
                 f"{_triple(grid.extent_nm)} nm in {where}; is one of them a part of it, or another tomogram?"
             )
-    note = origins_note((one.path.name, facts.origin, facts.voxel_size), grid.box, accept=any_origin)
+    note = origins_note((one.path.name, facts.origin, facts.voxel_size), grid.box[:3], accept=any_origin)
     return [note] if note and any(facts.origin) and any(grid.box[1]) else []
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
-from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.stores import located
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces
-from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on, same_voxels
+from volengine.tasks.common.densities import check_densities
+from volengine.tasks.common.lying import Asked, Grid, Lattice, check_extent, lies_on, same_voxels
 from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.set_read import SetRead, file_identity, identifier
 from volengine.tasks.surfaces.given_picks import as_stated, tables_of
@@ -64,6 +64,8 @@ class Given:
             one: open_sized(path, identity="content" if identity == "content" else "quick")
             for one, path in found.items()
         }
+        if "tomogram" in self.volumes:
+            self.notes += check_densities(self.volumes["tomogram"])
         labels = self.volumes.get("labels")
         if labels is not None and labels.kind == "probability":
             raise InputError(
@@ -95,20 +97,14 @@ class Given:
         InputError
             It has another origin or extent.
         """
-        facts, (name, origin, size, shape) = self.facts, other
+        facts, (name, origin, size, _) = self.facts, other
         if facts.voxel_size is None and any(origin):
             raise InputError(f"{name}: states an origin, and {self.surfaces.path} none; give --tomogram.")
         if facts.voxel_size is None:
             return Grid(size, (0.0, 0.0, 0.0))
+        check_extent(self._mine, other)
         lies = lies_on(self._mine, other, Asked(self.recipe.mask_grid, self.recipe.any_origin))
         self.notes += lies.notes
-        if facts.shape is not None and shape is not None:
-            ours, theirs = np.multiply(facts.shape, facts.voxel_size), np.multiply(shape, size)
-            if (np.abs(ours - theirs) > 2 * np.maximum(facts.voxel_size, size)).any():
-                raise InputError(
-                    f"{self.surfaces.path}: is of a tomogram that measures {_nm(ours)} nm (z, y, x), and {name} "
-                    f"measures {_nm(theirs)} nm; give what belongs to the same tomogram."
-                )
         return lies.grid
 
     @property
@@ -185,7 +181,3 @@ def _label(path: str) -> str:
     """How columns call another set: by its feature, else by the name of its file."""
     facts = open_surfaces(path).facts
     return identifier(facts.feature or Path(path.rstrip("/")).name.removesuffix(ENDING))
-
-
-def _nm(lengths: Floats) -> str:
-    return " x ".join(f"{v / NM:.5g}" for v in lengths)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
-from volengine.core.errors import InputError
-from volengine.core.volume import Vector3, size_text
+from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram
 from volengine.io.open import OpenVolume
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
-from volengine.tasks.common.lying import Asked, Grid, Lattice, lies_on
+from volengine.tasks.common.densities import check_densities
+from volengine.tasks.common.lying import Asked, Grid, Lattice, check_extent, lies_on
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 from volengine.tasks.surfaces.sampler import Sampler as Sampler
-
-EXTENT = 0.02
-"""Share by which the extents of surfaces' tomogram and of the tomogram that is given may differ, beside two voxels."""
 
 
 def open_set(path: str, tomogram: OpenVolume | None) -> SurfaceSet:
@@ -56,27 +51,19 @@ def beside(path: str, tomogram: str | None, asked: Asked) -> Beside:
     Raises
     ------
     InputError
-        The tomogram has another extent than that of the set, or another origin.
+        The tomogram has another extent than that of the set, or another origin, or is no tomogram by its own words.
     """
     volume = None if tomogram is None else open_sized(tomogram, _voxel_size(path))
-    if volume is not None and volume.kind == "labels":
-        raise InputError(f"{volume.where}: holds labels by its own words, and no densities; give the tomogram.")
+    looked = [] if volume is None else check_densities(volume)
     opened = open_set(path, volume)
     facts = opened.facts
     if volume is None or facts.voxel_size is None:
-        return Beside(opened, volume, None, [])
+        return Beside(opened, volume, None, looked)
     mine = Lattice(path, facts.origin, facts.voxel_size, facts.shape)
-    lies = lies_on(mine, Lattice(volume.where, volume.origin, volume.voxel_size, volume.shape), asked)
-    notes = lies.notes
-    if facts.shape is not None:
-        extent, other = np.multiply(facts.shape, facts.voxel_size), np.multiply(volume.shape, volume.voxel_size)
-        allowed = 2 * np.maximum(facts.voxel_size, volume.voxel_size) + EXTENT * extent
-        if (np.abs(extent - other) > allowed).any():
-            raise InputError(
-                f"{path}: its surfaces are of a tomogram of {facts.shape} voxels of {size_text(facts.voxel_size)} A "
-                f"({facts.tomogram}), and {volume.where} has {volume.shape} of {size_text(volume.voxel_size)} A, "
-                "another extent. Give the tomogram that the surfaces were made of, or one of the same extent."
-            )
+    other = Lattice(volume.where, volume.origin, volume.voxel_size, volume.shape)
+    check_extent(mine, other)
+    lies = lies_on(mine, other, asked)
+    notes = [*looked, *lies.notes]
     whose = tomogram_in(volume.name, feature_of(volume))
     if facts.tomogram and whose and same_tomogram(facts.tomogram, [whose]) is None:
         notes.append(f"The surfaces are those of {facts.tomogram!r}, and the tomogram is {whose!r}.")

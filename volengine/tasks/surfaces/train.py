@@ -30,6 +30,7 @@ from volengine.ops.surfaces.patches import Cylinder, places_around
 from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.ops.surfaces.subdivision import subdivided
+from volengine.tasks.common.in_plane import KNOWN
 from volengine.tasks.common.lying import Asked
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.origins import origins_note
@@ -39,7 +40,7 @@ from volengine.tasks.surfaces.predict import normalised, statistics
 from volengine.tasks.surfaces.reading import beside
 from volengine.tasks.surfaces.sampler import Sampler
 from volengine.tasks.surfaces.scored import patches
-from volengine.tasks.surfaces.writing import KNOWN, refuse_source
+from volengine.tasks.surfaces.writing import refuse_source
 
 Floats = NDArray[np.float64]
 ANGLES, WIDTH, DEPTH = 12, 24, 3

@@ -16,13 +16,11 @@ from volengine.core.picks import Picks
 from volengine.core.text import counted
 from volengine.core.volume import Vector3, Volume
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, may_replace
+from volengine.tasks.common.in_plane import KNOWN, lost_in_file
 from volengine.tasks.common.lying import Grid
 from volengine.tasks.surfaces.found import Found
 
 Floats = NDArray[np.float64]
-
-KNOWN = "in_plane_known"
-"""Extra column: whether a pick's angle about the normal was measured (1), or is 0 or random (0)."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def write_found(
     rot = np.concatenate([np.empty(0), *(one.rot_deg for one in parts)])
     number = np.concatenate([np.empty(0, np.int64), *(np.full(len(one.place), one.number) for one in parts)])
     lies = Grid(size, (0.0, 0.0, 0.0)) if grid is None else grid
-    position, notes = (place - np.asarray(lies.offset)) / np.asarray(lies.voxel_size), []
+    position, notes = (place - np.asarray(lies.offset)) / np.asarray(lies.voxel_size), list[str]()
     keep = np.ones(len(place), bool)
     if facts.shape is not None:
         keep = ((position >= -0.5) & (position <= np.asarray(facts.shape) - 0.5)).all(axis=1)
@@ -154,5 +152,6 @@ def write_found(
     )
     if out is not None:
         write_picks(out, picks, to)
+        notes += filter(None, [lost_in_file(out, picks, to)])
     counts = {one.number: int((number[keep] == one.number).sum()) for one in parts}
     return picks, counts, notes

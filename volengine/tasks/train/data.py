@@ -22,8 +22,8 @@ from volengine.io.hashing import FileIdentity
 from volengine.io.identity import check_unchanged
 from volengine.io.names import split_group
 from volengine.io.open import open_volume
-from volengine.tasks.common.named import SIZE_TOLERANCE, open_sized
-from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.named import open_sized
+from volengine.tasks.common.origins import SIZE_TOLERANCE, origins_note
 from volengine.tasks.train.labels import picks_of, points_of
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
