@@ -119,7 +119,10 @@ def test_what_may_be_replaced(tmp_path: Path) -> None:
     [
         (lambda told: told.update(format="other"), "is damaged"),
         (lambda told: told["surfaces"][0].update(file="../a.ply"), "is not the name of a file"),
-        (lambda told: told["surfaces"][0].update(file="0009.ply"), "0009.ply is missing"),
+        (
+            lambda told: told["surfaces"][0].update(file="0009.ply"),
+            r"0009\.ply is missing\. Remove it, and make it again: ",
+        ),
         (lambda told: told["surfaces"][0].update(number="x"), "is damaged"),
         (lambda told: told.update(origin=[0, 0]), "is damaged"),
         (lambda told: told.update(voxel_size=[1, 1, None]), "is damaged"),
@@ -134,6 +137,18 @@ def test_a_damaged_list_is_refused(tmp_path: Path, change, message: str) -> None
     file.write_text(json.dumps(told))
     with pytest.raises(VolengineError, match=message):
         open_surfaces(tmp_path / "a.surfaces")
+
+
+def test_a_truncated_surface_says_how_to_make_it_again(tmp_path: Path) -> None:
+    file = two(tmp_path) / "0002.ply"
+    file.write_bytes(file.read_bytes()[:-20])
+    told = json.loads((tmp_path / "a.surfaces" / FACTS).read_text())
+    told["history"] = [{"verb": "surfaces measure"}]
+    (tmp_path / "a.surfaces" / FACTS).write_text(json.dumps(told))
+    with pytest.raises(
+        FormatError, match=r"0002\.ply: .* make it again: volengine surfaces measure with --out .*a\.surf"
+    ):
+        open_surfaces(tmp_path / "a.surfaces").read(2)
 
 
 def test_what_is_not_there_or_no_surface_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.nets.architectures.surface_rings import SurfaceRings
-from volengine.nets.surface_fit import fit_rings
+from volengine.nets.surface_fit import FitState, fit_rings
 from volengine.nets.surface_model import (
     BATCH,
     KEY,
@@ -106,6 +107,31 @@ def test_a_training_repeats_itself_and_learns() -> None:
     fresh = patches(300, 5)
     right = (probabilities(first, fresh) > 0.5) == (fresh[:, :, 0].mean(axis=(1, 2)) > 0)
     assert right.mean() > 0.75
+
+
+def test_a_training_that_was_stopped_goes_on_with_the_same_result(tmp_path: Path) -> None:
+    given = patches(200)
+    targets = (given[:, :, 0].mean(axis=(1, 2)) > 0).astype("f4")
+
+    def fit(state: FitState | None, say: Callable[[str], None] = lambda line: None) -> SurfaceRings:
+        return fit_rings(given, targets, epochs=4, learning_rate=1e-2, seed=1, width=6, depth=2, say=say, state=state)
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2"):
+            raise KeyboardInterrupt
+
+    state = FitState(tmp_path / "m.training" / "state.safetensors", {"seed": 1})
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, stop)
+    told: list[str] = []
+    resumed, whole = fit(state, told.append), fit(None)
+    assert all((a == b).all() for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
+    assert [line.partition(":")[0] for line in told] == ["goes on after epoch 2 of 4", "epoch 3 of 4", "epoch 4 of 4"]
+    with pytest.raises(InputError, match=r"with other seed; remove .*m\.training"):
+        fit(FitState(state.file, {"seed": 2}))
+    state.file.write_bytes(state.file.read_bytes()[:900])
+    with pytest.raises(FormatError, match=r"is damaged.*remove .*m\.training"):
+        fit(state)
 
 
 @pytest.mark.parametrize(

@@ -92,12 +92,22 @@ def pick(source: tuple[str, ...], out: str, **values: Any) -> None:
 @source_and_out("The model file to write.", several=True)
 @recipe_options(SurfacesTrainRecipe)
 def train(source: tuple[str, ...], out: str, **values: Any) -> None:
-    """Train a network that finds particles on surfaces, for surfaces pick --model."""
+    """Train a network that finds particles on surfaces, for surfaces pick --model.
+
+    Called again, a stopped training goes on after its last epoch.
+    """
     from volengine.tasks.surfaces.train import train_on_surfaces
 
-    made = train_on_surfaces(source, out, from_options(SurfacesTrainRecipe, values), say=say)
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        say(line)
+
+    made = train_on_surfaces(source, out, from_options(SurfacesTrainRecipe, values), say=tell)
     for note in made.notes:
-        say(f"  {note}")
+        if note not in told:
+            say(f"  {note}")
     say(f"{made.file}: {made.text}")
 
 

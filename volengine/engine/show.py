@@ -66,11 +66,12 @@ def describe(plan: Plan, limit: int) -> str:
                 f"chunk {_triple(top.chunks)}, shard {_triple(top.shards) if top.shards else 'none'}, NGFF {spec.ngff}"
             )
     scratch = sum(spec.volume().nbytes for spec in plan.images if spec.scratch)
-    lines.append(
-        f"output at most {format_bytes(plan.output_bytes())} (before compression), scratch "
-        f"{format_bytes(scratch)}; planned peak {format_bytes(plan.peak_bytes())} of "
-        f"{format_bytes(limit)} per worker"
-    )
+    written = "output files, whose size depends on what is found"
+    if plan.output_bytes():
+        written = (
+            f"output at most {format_bytes(plan.output_bytes())} (before compression), scratch {format_bytes(scratch)}"
+        )
+    lines.append(f"{written}; planned peak {format_bytes(plan.peak_bytes())} of {format_bytes(limit)} per worker")
     return "\n".join([*lines, *plan.notes])
 
 
@@ -103,8 +104,15 @@ def status(run_dir: str, *, details: bool = False) -> str:
         lines = ["nothing is planned yet"]
     ended = [] if working else _refused(folder)
     if not lines and not ended:
-        raise MissingError(f"{run_dir} is no run folder, or nothing has been started in it.")
+        raise MissingError(f"{run_dir} is no run folder, or nothing has been started in it.{_meant(Path(run_dir))}")
     return "\n\n".join([*lines, *ended, *working])
+
+
+def _meant(out: Path) -> str:
+    """The run folders of an output, which may be meant: in a folder of outputs, and beside a single one."""
+    beside = out.with_name(out.name + ".run") if out.name else out
+    found = [*sorted(one for one in out.glob("*.run") if one.is_dir()), *([beside] if beside.is_dir() else [])]
+    return f" Is {' or '.join(map(str, found[:FEW]))} meant?" if found else ""
 
 
 def survey(found: Census) -> str:

@@ -18,6 +18,7 @@ the centre of the first voxel.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
@@ -113,7 +114,12 @@ class SurfaceSet:
         if file.suffix.lower() in SUFFIXES:
             size = self.facts.voxel_size
             return _container(file, file.stat().st_mtime_ns, size and size[0]).surfaces[number - 1]
-        vertices, faces, columns = read_mesh(file)
+        try:
+            vertices, faces, columns = read_mesh(file)
+        except FormatError as error:
+            if self.path.is_file():
+                raise
+            raise FormatError(f"{error} {_made_again(self.path)}") from error
         normals = None
         if all(name in columns for name in NORMALS):
             normals = np.stack([columns.pop(name) for name in NORMALS], axis=1).astype(np.float64)
@@ -237,7 +243,7 @@ def open_surfaces(path: PathLike, facts: SurfaceFacts | None = None) -> SurfaceS
             raise InputError(f"{where}: states its tomogram, voxel size and origin itself; leave them away.")
         return _listed(where)
     if where.suffix == ENDING:
-        raise FormatError(f"{where}: has no {FACTS}: it was not finished; make it again.")
+        raise FormatError(f"{where}: has no {FACTS}: it was not finished. {_made_again(where)}")
     files = sorted(file.name for file in where.iterdir() if file.suffix.lower() in ENDINGS)
     if not files:
         sets = sorted(one.name for one in where.glob(f"*{ENDING}"))
@@ -280,10 +286,21 @@ def _listed(where: Path) -> SurfaceSet:
             shape=None if facts.shape is None else _shape(facts.shape),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(f"{where / FACTS}: is damaged ({error}).") from error
+        raise FormatError(f"{where / FACTS}: is damaged ({error}). {_made_again(where)}") from error
     if missing:
-        raise MissingError(f"{where}: {missing[0]} is missing, and {len(missing) - 1} more; make the set again.")
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise MissingError(f"{where}: {missing[0]} is missing{more}. {_made_again(where)}")
     return SurfaceSet(where, known, rows)
+
+
+def _made_again(where: Path) -> str:
+    """What to do about a set that is damaged: the steps that made it are in its list, if that can be read."""
+    verb = ""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        verb = str(json.loads((where / FACTS).read_text())["history"][-1]["verb"])
+    if not re.fullmatch(r"[a-z ]{1,40}", verb):
+        verb = "surface (of a prediction or labels) or volengine surfaces convert (of mesh files)"
+    return f"Remove it, and make it again: volengine {verb} with --out {where}"
 
 
 def _inside(name: str) -> str:

@@ -10,6 +10,8 @@
 4. A polynomial of degree 4 is fitted to the points around each point, within :func:`reach_of` along the curve, with the
    weights of Cleveland (J. Am. Stat. Assoc. 74:829, 1979). It gives position, tangent and curvature; the curvature is
    averaged over half of that reach.
+5. If it is asked for, each free end, which thinning leaves about a radius inside, goes on along its tangent to where
+   the component ends (:mod:`volengine.ops.filament_ends`).
 
 So the result depends on the component's voxels only. Lengths are in units of a voxel's shortest side.
 
@@ -23,6 +25,7 @@ So the result depends on the component's voxels only. Lengths are in units of a 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -31,6 +34,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.volume import Vector3
+from volengine.ops.filament_ends import Members, beyond
 from volengine.ops.skeleton_graph import curves_and_nodes
 
 Floats = NDArray[np.float64]
@@ -50,6 +54,8 @@ TIE = 1e-6
 """Voxels so little farther away belong to it: along an axis distances are whole, and rounding must not decide."""
 MOST_ENCLOSED = 0.5
 """Holes of a filament have at most this share of its voxels; a component that encloses more is a wall."""
+LOST_RADII = 3.0
+"""Voxels this many radii away from the thinned component, and 3 more, say that a stretch of it is missing."""
 STRAIGHT = 1e6
 """Largest radius of curvature; a straight line has it."""
 
@@ -114,7 +120,12 @@ def reach_of(radius: float) -> float:
 
 
 def centrelines(
-    voxels: NDArray[np.generic], scale: Vector3, least: float, memory_bytes: float = np.inf
+    voxels: NDArray[np.generic],
+    scale: Vector3,
+    least: float,
+    memory_bytes: float = np.inf,
+    *,
+    to_ends: bool = False,
 ) -> list[Centreline] | None:
     """The centrelines of the filaments of a component.
 
@@ -128,6 +139,8 @@ def centrelines(
         Shorter filaments and branches are dropped.
     memory_bytes
         Memory that may be used.
+    to_ends
+        Whether free ends go on to where the component ends.
 
     Returns
     -------
@@ -154,9 +167,9 @@ def centrelines(
         mask[tuple(enclosed.T)] = True
         voxels = _whole(np.argwhere(mask)) + first
         _check_memory(voxels, first, last, memory_bytes)
-    thin = _thinned(mask) + first
-    del mask
     size = np.asarray(scale, float)
+    thin = _thinned_whole(mask, voxels.astype(np.int64) - first, size) + first
+    del mask
     radius = np.sqrt(len(voxels) * np.prod(size) / (np.pi * max(_length(thin, size), 1.0)))
     found = curves_and_nodes(thin, least=max(least, 2 * radius), bridge=2 * radius)
     rough = [(_sampled(thin[one.voxels] * size, one.closed), one) for one in found]
@@ -169,7 +182,29 @@ def centrelines(
         replace(_fit(line, one.closed, reach_of(radius)), nodes=one.nodes)
         for line, (_, one) in zip(centred, kept, strict=True)
     ]
+    if to_ends:
+        meeting = Counter(node for one in found for node in one.nodes)
+        inside = Members(voxels, size, radius)
+        free = [(meeting[one.nodes[0]] == 1, meeting[one.nodes[1]] == 1) for _, one in kept]
+        longer = [_to_ends(line, ends, inside) for line, ends in zip(lines, free, strict=True)]
+        # what is hardly longer than wide is no filament, however far its ends go on
+        lines = [new if min(least, 2 * radius) <= old.length else old for old, new in zip(lines, longer, strict=True)]
     return [line for line in lines if line.length >= least]
+
+
+def _to_ends(line: Centreline, free: tuple[bool, bool], inside: Members) -> Centreline:
+    """A line whose free ends go on, straight, to where the component ends; the curvature there is that of the end."""
+    if line.closed:
+        return line
+    more = [
+        beyond(line.position[end], turn * line.tangent[end], inside) if there else np.zeros((0, 3))
+        for end, turn, there in ((0, -1, free[0]), (-1, 1, free[1]))
+    ]
+    pad = (len(more[0]), len(more[1]))
+    position = np.concatenate([more[0][::-1], line.position, more[1]])
+    tangent, curvature = np.pad(line.tangent, (pad, (0, 0)), mode="edge"), np.pad(line.curvature, pad, mode="edge")
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(position, axis=0), axis=1))])
+    return replace(line, position=position, tangent=tangent, curvature=curvature, along=along)
 
 
 def _check_memory(voxels: NDArray[np.generic], first: Ints, last: Ints, memory_bytes: float) -> None:
@@ -205,6 +240,52 @@ def _thinned(mask: NDArray[np.bool_]) -> Ints:
         mask = np.pad(mask, 1)
         return _whole(np.argwhere(skeletonize(mask, method="lee")) - 1)
     return _whole(np.argwhere(skeletonize(mask, method="lee")))
+
+
+def _thinned_whole(mask: NDArray[np.bool_], voxels: Ints, size: Floats) -> Ints:
+    """A thinned component of which no stretch is missing.
+
+    The thinning of scikit-image takes away, from its end on, a ribbon that is two voxels wide along an axis or the
+    diagonal of two, because it does not look again whether a voxel is an end by then. Such a ribbon is what is left of
+    a tube of an even width: all of a straight tube is lost. One layer more on one side makes the width odd; which sides
+    have to grow is tried.
+    """
+    thin = _thinned(mask)
+    if not _lost(thin, mask, voxels, size):
+        return thin
+    for axes in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+        wider = np.pad(mask, [(0, int(k in axes)) for k in range(3)])
+        for axis in axes:
+            wider |= np.roll(wider, 1, axis)
+        other = _thinned(wider)
+        other = other[(other < mask.shape).all(axis=1)]
+        other = _whole(other[mask[tuple(other.T)]])
+        if not _lost(other, mask, voxels, size):
+            return other
+    return thin
+
+
+def _lost(thin: Ints, mask: NDArray[np.bool_], voxels: Ints, size: Floats) -> bool:
+    """Whether voxels of a tube are farther from its thinned voxels than they are anywhere in a whole one."""
+    from scipy.spatial import cKDTree
+
+    if not len(thin):
+        return True
+    across = float(np.linalg.norm(np.array(mask.shape) * size))
+    radius = float(np.sqrt(len(voxels) * np.prod(size) / (np.pi * max(_length(thin, size), across))))
+    away = cKDTree(thin * size).query(voxels[::5] * size)[0]
+    far = float(away.max()) > LOST_RADII * radius + 3
+    return far and radius < 2 * _radius_of_surface(mask, size)
+
+
+def _radius_of_surface(mask: NDArray[np.bool_], size: Floats) -> float:
+    """The radius of a tube by its volume and its surface; of a sheet it is only about its thickness."""
+    area = 0.0
+    for axis in range(3):
+        steps = np.count_nonzero(np.diff(mask, axis=axis))
+        outer = sum(np.count_nonzero(np.take(mask, side, axis)) for side in (0, -1))
+        area += (steps + outer) * float(np.prod(size) / size[axis])
+    return 2 * float(np.count_nonzero(mask) * np.prod(size)) / area
 
 
 def _whole(index: NDArray[np.signedinteger[Any]]) -> Ints:

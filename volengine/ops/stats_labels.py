@@ -32,6 +32,7 @@ from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules, bounding_box
 from volengine.ops.passes import key_of
 from volengine.ops.regions import join_seams, resolve
+from volengine.ops.runs import RANK, labelled
 
 MOST_CLASSES = 100
 """Largest number of ids in an atlas. With more ids it is a prediction or a volume of numbered objects."""
@@ -169,7 +170,10 @@ def _components(
 
     if not ids.size:
         return {}
-    part, n = label(inside, background=0, return_num=True, connectivity={6: 1, 18: 2, 26: 3}[connectivity])
+    if ids.size == 1:
+        part, n = labelled(inside, connectivity)
+    else:
+        part, n = label(inside, background=0, return_num=True, connectivity=RANK[connectivity])
     part, class_at = part.reshape(-1), inside.reshape(-1)
     voxels, last, sums = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros((3, n + 1), np.int64)
     shell_index, shell_part = [], []

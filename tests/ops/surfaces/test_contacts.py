@@ -43,6 +43,21 @@ def test_planes_that_are_the_distance_apart_touch() -> None:
     assert (found.area, found.nearest, found.mean) == pytest.approx((400, 4, 4))
 
 
+def test_area_and_mean_of_a_plane_that_leans_are_exact() -> None:
+    """The distance rises linearly along y: below the limit lies a strip of known width, and its mean is the middle."""
+    low, faces = plane(40, 8, turned=False)
+    y = low[:, 1] - low[:, 1].min()
+    wide, wide_faces = plane(400, 400, turned=False)
+    leaning = low + np.stack([3 + 0.1 * y, 0 * y, 0 * y], axis=1)
+    found = contact((leaning, faces), (wide + low.mean(axis=0) - wide.mean(axis=0), wide_faces), 5.0)
+    assert found.area == pytest.approx(40 * 20 * np.hypot(1, 0.1), rel=1e-7)
+    assert found.mean == pytest.approx(4, rel=1e-7)
+    apart = contact(
+        (low + np.array([3.0, 0, 0]), faces), (wide + low.mean(axis=0) - wide.mean(axis=0), wide_faces), 15.0
+    )
+    assert apart.mean == pytest.approx(3, abs=1e-9)
+
+
 def test_a_small_surface_near_the_middle_of_a_large_face_is_found() -> None:
     """No corner of the large face is near: faces are divided."""
     large = np.array([[0.0, -100, -100], [0, 100, -100], [0, 0, 150]])

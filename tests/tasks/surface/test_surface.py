@@ -24,8 +24,9 @@ from stats_inputs import ball, mrc
 import volengine
 from volengine.core.block import Block
 from volengine.core.boxes import Box
-from volengine.core.errors import InputError, MemoryRefusedError, RunError
+from volengine.core.errors import InputError, MemoryRefusedError, MissingError, RunError
 from volengine.engine.options import RunOptions
+from volengine.engine.show import status
 from volengine.io.surfaces import SurfaceSet, open_surfaces
 from volengine.ops.surfaces.topology import shape_of
 from volengine.tasks.common import cells
@@ -410,6 +411,48 @@ def test_vesicles_that_touch_are_divided_and_numbered_together(tmp_path: Path) -
     found = surface(source, tmp_path / "c.surfaces", middle, QUICK)
     assert len(found) == 3
     assert np.isclose(found.rows[2]["area_nm2"], 4 * np.pi * 100, rtol=0.03)
+
+
+def test_a_split_says_how_many_were_divided(tmp_path: Path) -> None:
+    z, y, x = np.indices((24, 24, 62)) - np.array([11.7, 11.7, 0.0])[:, None, None, None]
+    away = [np.sqrt(z**2 + y**2 + (x - c) ** 2) for c in (11.2, 29.2, 50.2)]
+    for name, which, said in (
+        ("a", (0, 1, 2), "; 1 object divided into 2 surfaces"),
+        ("b", (2,), "; no object was divided (--split)"),
+    ):
+        mask = np.any([np.abs(away[k] - 8) < 2 for k in which], axis=0)
+        source = mrc(tmp_path / f"{name}__vesicle.mrc", mask.astype(np.int8))
+        surface(source, tmp_path / f"{name}.surfaces", SurfaceRecipe(split=True), QUICK)
+        with pytest.raises(MissingError, match=rf"Is .*{name}\.surfaces\.run meant\?"):
+            status(str(tmp_path / f"{name}.surfaces"))
+        assert said in json.dumps(json.loads((tmp_path / f"{name}.surfaces.run" / "report.json").read_text()))
+
+
+def test_a_file_in_the_place_of_a_set_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    mask = np.zeros((12, 12, 12), np.int8)
+    ball(mask, (6, 6, 6), 4, 1)
+    source = mrc(tmp_path / "TS_01__ball.mrc", mask)
+    for out in ("a.surfaces", "folder", "folder/deeper"):
+        (tmp_path / out.partition("/")[0]).write_text("mine")
+        with pytest.raises(InputError, match=rf"--out .*{out.partition('/')[0]} is a file"):
+            surface(source, tmp_path / out, None, QUICK)
+        assert not (tmp_path / f"{out}.run").exists()
+
+
+def test_of_a_folder_of_labels_only_those_of_the_tomogram_are_opened(tmp_path: Path) -> None:
+    z, y, x = np.indices((24, 24, 24)) - 11.6
+    away = np.sqrt(z**2 + y**2 + x**2)
+    source = mrc(tmp_path / "TS_01__membrane.mrc", (np.abs(away - 8) < 2).astype(np.int8))
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    mrc(folder / "TS_01__cell.mrc", (away < 4).astype(np.int8))
+    (folder / "TS_02__cell.mrc").write_bytes(b"no volume")
+    recipe = SurfaceRecipe(side="outer", towards=f"1={folder}", max_thickness_nm=7)
+    (row,) = surface(source, tmp_path / "a.surfaces", recipe, QUICK).rows
+    assert row["area_nm2"] < 4 * np.pi * 8**2  # the face towards the middle is the outer one
+    mrc(folder / "TS_01__other.mrc", (away < 4).astype(np.int8))
+    with pytest.raises(InputError, match="names 2 volumes of tomogram 'TS_01'"):
+        surface(source, tmp_path / "b.surfaces", recipe, QUICK)
 
 
 def test_the_last_line_says_why_objects_have_no_surface(tmp_path: Path) -> None:

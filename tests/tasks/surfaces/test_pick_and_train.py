@@ -302,6 +302,41 @@ def test_trainings_that_cannot_be_are_refused(tmp_path: Path) -> None:
         load_surface_model(tmp_path / "n.safetensors")
 
 
+def test_a_training_goes_on_and_what_is_swapped_is_refused_before(tmp_path: Path) -> None:
+    for k in range(2):
+        write_case(tmp_path, f"TS_0{k}", seed=10 * k, noise=0.3)
+    sets = [tmp_path / f"TS_0{k}.surfaces" for k in range(2)]
+    recipe = {
+        "tomograms": [str(tmp_path / f"TS_0{k}.mrc") for k in range(2)],
+        "picks": [str(tmp_path / f"TS_0{k}.star") for k in range(2)],
+        "epochs": 2,
+        "from_nm": -2,
+        "to_nm": 2,
+        "radius_nm": 3,
+        "near_nm": 3,
+    }
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise KeyboardInterrupt
+
+    out, told = tmp_path / "m.safetensors", []
+    with pytest.raises(KeyboardInterrupt):
+        train_on_surfaces(sets, out, recipe, say=stop)
+    made = train_on_surfaces(sets, out, recipe, say=told.append)
+    assert "goes on after epoch 1 of 2" in told
+    assert made.facts.history == load_surface_model(out)[1].history
+    assert not Path(f"{out}.training").exists()
+    seen: list[str] = []
+    with pytest.raises(InputError, match=r"surfaces of 'TS_01', and number 1 of the tomograms is .*TS_00\.mrc"):
+        train_on_surfaces(sets[::-1], tmp_path / "n.safetensors", recipe, say=seen.append)
+    with pytest.raises(MissingError):
+        train_on_surfaces(
+            sets, tmp_path / "n.safetensors", {**recipe, "picks": [*recipe["picks"][:1], "no.star"]}, say=seen.append
+        )
+    assert not any("patch" in line or "epoch" in line for line in seen)
+
+
 def test_a_network_of_particles_without_angles_says_none(tmp_path: Path) -> None:
     """Tables that know the normal only have rot = 0 everywhere."""
     for k in range(2):

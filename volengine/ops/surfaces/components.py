@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import is_blank
-from volengine.ops.heights import bounding_box
+from volengine.ops.runs import labelled
 
 Array = NDArray[Any]
 Seen = Literal["prediction", "labels", "instances"]
@@ -31,11 +31,4 @@ def regions_of(mask: Array) -> NDArray[np.int32]:
     mask
         uint8, 0 and 1, of the core.
     """
-    from skimage.measure import label
-
-    found = np.zeros(mask.shape, np.int32)
-    if is_blank(mask):
-        return found
-    part = bounding_box(mask != 0).slices
-    found[part] = label(mask[part], background=0, connectivity=3)
-    return found
+    return np.zeros(mask.shape, np.int32) if is_blank(mask) else labelled(mask)[0]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.ops.surfaces.areas import area_below
 from volengine.ops.surfaces.project import project
 
 Floats = NDArray[np.float64]
@@ -24,8 +23,6 @@ Mesh = tuple[Floats, NDArray[np.integer]]
 FINE = 0.25
 """Faces with longer edges than this share of the distance are divided."""
 MOST_DIVIDED = 10
-LEVELS = 1001
-"""Distances between which the mean is taken."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +77,25 @@ def contact(one: Mesh, other: Mesh, radius: float) -> Contact:
     limit = radius * (1 + 1e-9)  # what is at the distance itself is within it, however it is rounded
     if nearest > limit:
         return Contact(0.0, np.nan, np.nan)
-    levels = np.linspace(nearest, limit, LEVELS)
-    below = area_below(places, faces, distance, levels)
-    area = float(below[-1])
-    if not area:
-        return Contact(0.0, np.nan, np.nan)
-    # by parts: the integral of the distance is radius * area - that of the area below each distance
-    return Contact(area, nearest, limit - float(np.trapezoid(below, levels)) / area)
+    area, total = _within(places, faces, distance, limit)
+    return Contact(area, nearest, total / area) if area else Contact(0.0, np.nan, np.nan)
+
+
+def _within(at: Floats, faces: NDArray[np.int64], distance: Floats, limit: float) -> tuple[float, float]:
+    """The area where a distance, linear on each face, is below a limit; and the integral of the distance over it.
+
+    A face whose corners lie on both sides is a triangle within the limit, or one without another triangle.
+    """
+    corners = at[faces]
+    size = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    a, b, c = np.sort(distance[faces], axis=1).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low = np.where((a < limit) & (limit <= b), (limit - a) ** 2 / ((b - a) * (c - a)), 0.0) * size
+        high = np.where((b < limit) & (limit < c), (c - limit) ** 2 / ((c - a) * (c - b)), 0.0) * size
+    whole = np.where(b < limit, size, 0.0)
+    area = whole + low - high
+    total = whole * (a + b + c) / 3 + low * (a + 2 * limit) / 3 - high * (c + 2 * limit) / 3
+    return float(area.sum()), float(total.sum())
 
 
 def _near(one: Mesh, other: Mesh, radius: float) -> Floats:

@@ -106,7 +106,7 @@ class Verb(Generic[Given, Source, What, Out]):
         Raises
         ------
         InputError
-            It would become a folder of that name, or is a zip archive or a copick project.
+            It would become a folder of that name, or is a zip archive or a copick project; or a file is in its place.
         """
         if is_target(out):
             if not self.into_projects:
@@ -121,6 +121,8 @@ class Verb(Generic[Given, Source, What, Out]):
                 f"--out {out}: zip archives are read, not written. Write a store (NAME.ome.zarr), then zip it without "
                 "compression from inside of it: cd NAME.ome.zarr && zip -r -0 ../NAME.ozx ."
             )
+        if "://" not in out and not self.is_product(out):
+            _check_folder(out)
         if out.lower().endswith(FILES) and not self.is_product(out) and not Path(out).is_dir():
             products = f", or {' or '.join(self.endings)} for one source" if self.endings else ""
             raise InputError(f"--out {out}: {self.name} does not write such a file; give a folder{products}.")
@@ -146,6 +148,13 @@ class Verb(Generic[Given, Source, What, Out]):
             return replace(made, name=request.name)
 
         return Job(label, plan, light=self.light)
+
+
+def _check_folder(out: str) -> None:
+    """Refuse a folder of outputs in whose place, or in that of a folder above, there is a file."""
+    file = next((one for one in (Path(out), *Path(out).parents) if one.is_file()), None)
+    if file is not None:
+        raise InputError(f"--out {out}: {file} is a file, and no folder; give another place.")
 
 
 def jobs_of(

@@ -112,7 +112,7 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
     parts: list[dict[str, NDArray[Any]]] = []
     nodes: dict[tuple[int, int], int] = {}
     for number, voxels in enumerate(components(index), start=1):
-        found = centrelines(voxels, (z, y, x), rules.least, memory_bytes)
+        found = centrelines(voxels, (z, y, x), rules.least, memory_bytes, to_ends=True)
         walls += found is None
         for line in found or ():
             ends = [0 if node < 0 else nodes.setdefault((number, node), len(nodes) + 1) for node in line.nodes]

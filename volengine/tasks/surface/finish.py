@@ -61,7 +61,8 @@ def write_meshes(
     integers
         Whether the prediction holds integers, and nothing says that they are probabilities.
     left_out
-        The recipe's fields that leave out objects: ``min_volume_nm3``, ``largest``, ``side``, ``max_thickness_nm``.
+        The recipe's fields that leave out objects: ``min_volume_nm3``, ``largest``, ``side``, ``max_thickness_nm``;
+        and ``split``.
     ids
         The class ids whose components are the objects, if the source holds classes.
 
@@ -96,7 +97,9 @@ def write_meshes(
     write_list(folder, rows, SurfaceFacts(**facts))
     chosen = tables("surface-number")[0]
     found = int(chosen["found"][0])
-    counts = _Counts(found, len(chosen["number"]), len(np.unique(columns["number"])), len(order))
+    parts = np.unique(columns["number"], return_counts=True)[1]
+    divided = parts[parts > 1]
+    counts = _Counts(found, len(chosen["number"]), len(parts), len(order), len(divided), int(divided.sum()))
     said = f"{folder}: {_said(rows, counts, left_out or {})}"
     if not found and threshold is not None:
         highest = float(tables(span)[0]["span"][0, 1])
@@ -143,12 +146,17 @@ def _check_there(tables: list[Table], meshes: Path) -> None:
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many objects there are, are chosen, and have a surface; how many surfaces were made of these."""
+    """How many objects there are, are chosen, and have a surface; how many surfaces were made of these.
+
+    ``divided`` of them were divided into ``into`` surfaces.
+    """
 
     found: int
     chosen: int
     with_surface: int
     made: int
+    divided: int
+    into: int
 
 
 def _said(rows: list[dict[str, Any]], counts: _Counts, left_out: dict[str, Any]) -> str:
@@ -160,6 +168,9 @@ def _said(rows: list[dict[str, Any]], counts: _Counts, left_out: dict[str, Any])
         said += f" of {least:g} nm³ or more"
     if rows:
         said += f": {area:.6g} nm² together, {closed} of them closed"
+    if left_out.get("split"):
+        into = f"{counted(counts.divided, 'object')} divided into {counts.into} surfaces"
+        said += f"; {into if counts.divided else 'no object was divided (--split)'}"
     if counts.found > counts.chosen:
         said += f"; {counted(counts.found - counts.chosen, 'object')} smaller than the {counts.chosen} largest"
     if (none := counts.chosen - counts.with_surface) > 0:

@@ -37,6 +37,9 @@ ONE: Index3 = (1, 1, 1)
 
 _BLOCKS = "volengine.tasks.surface.blocks"
 _MESH = "volengine.tasks.surface.mesh_blocks:mesh_surfaces"
+SAID = ("min_volume_nm3", "largest", "side", "max_thickness_nm", "split")
+"""Fields of the recipe that the last line tells of."""
+
 _WRITE = "volengine.tasks.surface.finish:write_meshes"
 
 
@@ -105,7 +108,7 @@ def plan_surface(source: Volume, recipe: SurfaceRecipe, out: str, folder: PlanFo
         "span": "" if recipe.instances else stages_of(core).last_join,
         "integers": source.dtype[0] in "iu" and recipe.scale is None and source.kind != "probability",
         "threshold": recipe.threshold if seen == "prediction" else None,
-        "left_out": {name: getattr(recipe, name) for name in ("min_volume_nm3", "largest", "side", "max_thickness_nm")},
+        "left_out": {name: getattr(recipe, name) for name in SAID},
         "ids": list(objects.ids),
     }
     call = Call(_WRITE, params, writes=(out,))

@@ -59,7 +59,7 @@ class SurfaceRecipe(Recipe):
         With split: membranes that touch over a wider place are not divided there.
     side
         Which surface of a thick membrane: both (the whole surface of the object), its outer or inner face, or middle
-        (the mid-surface). Outer is the side of towards_nm or towards; without them the convex one.
+        (the mid-surface). Outer is the side of a place or a label, if one is given; else the convex one.
     towards_nm
         With a side: normals point to the side of this place, nm from the first voxel, z, y, x; default: outwards, away
         from what a closed surface encloses.

@@ -19,9 +19,9 @@ from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
-from volengine.io.names import same_tomogram, split_group
+from volengine.io.names import same_tomogram, split_group, tomogram_name
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.common.named import feature_of, open_sized, stored_name, tomogram_in
+from volengine.tasks.common.named import feature_in, feature_of, open_sized, stored_name, tomogram_in
 from volengine.tasks.common.roi import check_same_part
 from volengine.tasks.surface.description import MOST_CELLS
 
@@ -30,6 +30,9 @@ PLACES = "surface-towards"
 
 LEAST_SIDE = 4
 """Side of the cells in voxels; twice this, and so on, of volumes of more than :data:`MOST_CELLS` cells."""
+
+MOST_NAMED = 8
+"""Volumes that a message names."""
 
 LARGEST_BLOCK = 2**23
 UNCHUNKED = (64, 64, 64)
@@ -110,13 +113,20 @@ def _ids(label: str, volume: Volume) -> tuple[int, ...]:
 def _other(path: str, source: Volume, voxel_size: float | None) -> Volume:
     """The volume of the same tomogram that a path, a folder or a glob names; it must have the same voxels."""
     paths = [path] if split_group(path)[1] else expand([path])
-    volumes = [open_sized(one, voxel_size) for one in paths]
+    mine = [one for one in paths if same_tomogram(source.name, [_tomogram_by_name(one)])]
+    volumes = [open_sized(one, voxel_size) for one in mine or paths]  # of many, those whose files have its name
     if len(volumes) > 1:
-        named = {tomogram_in(one.name, feature_of(one)): one for one in volumes}
-        name = same_tomogram(source.name, named)
+        whose = [tomogram_in(one.name, feature_of(one)) for one in volumes]
+        name = same_tomogram(source.name, set(whose))
         if name is None:
             raise InputError(f"--towards {path} names {len(paths)} volumes, and none of tomogram {source.name!r}.")
-        volumes = [named[name]]
+        volumes = [one for one, its in zip(volumes, whose, strict=True) if its == name]
+        if len(volumes) > 1:
+            some = ", ".join(one.where for one in volumes[:MOST_NAMED])
+            raise InputError(
+                f"--towards {path} names {len(volumes)} volumes of tomogram {source.name!r}: {some}. Give the one that "
+                "holds the label, or a pattern that names one of each tomogram."
+            )
     (found,) = volumes
     near = all(abs(a - b) <= 0.01 * b for a, b in zip(found.voxel_size, source.voxel_size, strict=True))
     if found.shape != source.shape or not near:
@@ -126,6 +136,12 @@ def _other(path: str, source: Volume, voxel_size: float | None) -> Volume:
         )
     check_same_part(source, found)
     return found
+
+
+def _tomogram_by_name(path: str) -> str:
+    """The tomogram that the name of a volume's file says."""
+    name = tomogram_name(split_group(path)[0])
+    return tomogram_in(name, feature_in(name))
 
 
 def towards_stages(label: Towards, options: RunOptions) -> tuple[Stage, Stage]:

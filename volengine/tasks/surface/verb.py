@@ -37,6 +37,8 @@ def request(source: str, out: str, recipe: SurfaceRecipe, options: RunOptions) -
     recipe = recipe if recipe.feature or recipe.ids_of(volume) else recipe.with_(feature=feature)
     name = f"{volume.name}__{file_name(feature)}"
     place = out.rstrip("/") if SURFACE.is_product(out) else join_url(out, name + ENDING)
+    if Path(place).is_file():
+        raise InputError(f"--out {place} is a file, and sets of surfaces are folders; give another name.")
     ours = plan_folder(SURFACE.run_dir(out, options), name).path.exists()
     if not ours and not options.overwrite and Path(place).is_dir() and any(Path(place).iterdir()):
         raise InputError(f"{place} exists, and is not of this run; choose another --out, or replace it: --overwrite.")

@@ -2,14 +2,17 @@
 
 Points on the surfaces, 1.5 nm apart or so, show the network a patch each; the target is a hill around each known
 particle. One surface in five is kept for choosing the threshold: that of the highest F1 of the picks there.
+
+The state of the network after each epoch stands in ``NAME.safetensors.training``, until the model is written.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,10 @@ from volengine.core.surface import Surface
 from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.core.volume import Volume
-from volengine.nets.surface_fit import fit_rings
+from volengine.io.names import same_tomogram
+from volengine.io.open import OpenVolume
+from volengine.io.surfaces import SurfaceSet
+from volengine.nets.surface_fit import FitState, fit_rings
 from volengine.nets.surface_model import SurfaceModelFacts, probabilities, save_surface_model
 from volengine.ops.score import pair_picks, pool
 from volengine.ops.surfaces.maxima import spaced_maxima
@@ -31,8 +37,8 @@ from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.ops.surfaces.subdivision import subdivided
 from volengine.tasks.common.in_plane import KNOWN
-from volengine.tasks.common.lying import Asked
-from volengine.tasks.common.named import stored_name
+from volengine.tasks.common.lying import Asked, Grid
+from volengine.tasks.common.named import feature_of, stored_name, tomogram_in
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.surfaces.averaging import Average, Oriented, class_average, rotations
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
@@ -108,7 +114,7 @@ def train_on_surfaces(
     *,
     say: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train a network that finds particles on surfaces.
+    """Train a network that finds particles on surfaces; called again, a training that was stopped goes on.
 
     Parameters
     ----------
@@ -131,7 +137,8 @@ def train_on_surfaces(
     MissingError, FormatError
         A file does not exist or is damaged.
     InputError
-        Numbers of files that do not agree, no known particle near a surface, or a file exists at ``out``.
+        Numbers of files that do not agree, tomograms in another order than their sets, no known particle near a
+        surface, a file exists at ``out``, or beside it stands a training of something else.
     """
     recipe = SurfacesTrainRecipe.of(recipe)
     paths, file = [path_text(one) for one in sources], path_text(out)
@@ -146,13 +153,22 @@ def train_on_surfaces(
         raise InputError(f"{file} exists; give another name or --overwrite.")
     refuse_source(Path(file), *paths, *recipe.tomograms, *recipe.picks)
     grid = _grid(recipe)
-    known, feature, notes = _known(paths, recipe, grid)
+    say = say or (lambda line: None)
+    opened, notes = _opened(paths, recipe)
+    for note in notes:
+        say(note)
+    known, feature, more = _known(opened, recipe, grid)
+    for note in more:
+        say(note)
+    notes += more
     kept = [one for k, one in enumerate(known) if k % KEPT == KEPT - 1]
     shown = [one for k, one in enumerate(known) if k % KEPT != KEPT - 1]
     values, targets = _examples(shown, grid, recipe)
-    say = say or (lambda line: None)
     patches_of = f"{counted(len(values), 'patch/patches')} of {counted(len(shown), 'surface')}"
     say(f"{patches_of}; {len(kept)} more for the threshold")
+    folder = Path(f"{file}.training")
+    of_fit = {"epochs": recipe.epochs, "learning_rate": recipe.learning_rate, "seed": recipe.seed}
+    state = FitState(folder / "surfaces.safetensors", {**of_fit, "patches": _digest(values, targets)})
     network = fit_rings(
         values,
         targets,
@@ -162,6 +178,7 @@ def train_on_surfaces(
         width=WIDTH,
         depth=DEPTH,
         say=say,
+        state=state,
     )
     threshold, text = _threshold(network, kept or shown, grid, recipe)
     if not kept:
@@ -188,6 +205,9 @@ def train_on_surfaces(
         ({**step, "kept": text, "angles": notes[-1]},),
     )
     save_surface_model(file, network, facts, None if average is None else average.values)
+    state.file.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):  # nothing of others is in it
+        folder.rmdir()
     return Trained(file, facts, f"{feature or 'particles'}, threshold {threshold:g} ({text})", tuple(notes))
 
 
@@ -213,23 +233,68 @@ def _grid(recipe: SurfacesTrainRecipe) -> Cylinder:
     return Cylinder(tuple(heights.tolist()), tuple(radii.tolist()), ANGLES)
 
 
-def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tuple[list[Known], str, list[str]]:
-    """Every surface with its particles."""
+def _digest(*arrays: NDArray[Any]) -> str:
+    """What tells arrays from others."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(str(array.shape).encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+class _Opened(NamedTuple):
+    """A set with its tomogram, how this lies on it, and its table of picks."""
+
+    surfaces: SurfaceSet
+    volume: OpenVolume
+    grid: Grid | None
+    table: str
+    picks: Picks
+
+
+def _opened(paths: list[str], recipe: SurfacesTrainRecipe) -> tuple[list[_Opened], list[str]]:
+    """Open all sets, tomograms and tables, so that what is missing or of another tomogram is known at once.
+
+    Raises
+    ------
+    InputError
+        A set was given the tomogram of another one.
+    """
     from volengine.io.picks import read_picks
 
+    found: list[_Opened] = []
+    notes: list[str] = []
+    for path, tomogram, table in zip(paths, recipe.tomograms, recipe.picks, strict=True):
+        surfaces, volume, grid, more = beside(path, tomogram, Asked(recipe.mask_grid, recipe.any_origin))
+        assert volume is not None
+        picks = read_picks(table, voxel_size=volume.voxel_size, shape=volume.shape, volume_origin=volume.origin)
+        notes += [*more, *_checked(table, volume, recipe)]
+        found.append(_Opened(surfaces, volume, grid, table, picks))
+    given = [tomogram_in(one.volume.name, feature_of(one.volume)) for one in found]
+    for k, (one, name) in enumerate(zip(found, given, strict=True)):
+        whose = one.surfaces.facts.tomogram
+        others = [j for j, other in enumerate(given) if j != k and whose and same_tomogram(whose, [other])]
+        if others and not same_tomogram(whose, [name]):
+            raise InputError(
+                f"{paths[k]} are the surfaces of {whose!r}, and number {k + 1} of the tomograms is "
+                f"{recipe.tomograms[k]}; {recipe.tomograms[others[0]]} is number {others[0] + 1}. Give tomograms and "
+                "picks in the order of the sets."
+            )
+    return found, notes
+
+
+def _known(
+    opened: Sequence[_Opened], recipe: SurfacesTrainRecipe, grid: Cylinder
+) -> tuple[list[Known], str, list[str]]:
+    """Every surface with its particles."""
     found: list[Known] = []
     names: list[str] = []
     notes: list[str] = []
-    for path, tomogram, table in zip(paths, recipe.tomograms, recipe.picks, strict=True):
-        opened, volume, grid_of_volume, more = beside(path, tomogram, Asked(recipe.mask_grid, recipe.any_origin))
-        assert volume is not None
-        notes += more
-        picks = read_picks(table, voxel_size=volume.voxel_size, shape=volume.shape, volume_origin=volume.origin)
-        notes += _checked(table, volume, recipe)
+    for read, volume, grid_of_volume, table, picks in opened:
         if grid_of_volume is not None and any(grid_of_volume.offset):
             picks = picks.with_(position_vox=(picks.place + np.asarray(grid_of_volume.offset)) / picks.voxel_size)
         names += [picks.feature] * bool(picks.feature)
-        surfaces = [replace(one, normals=normals_of(one)) for one in opened]
+        surfaces = [replace(one, normals=normals_of(one)) for one in read]
         sample = Sampler(volume, "linear", grid=grid_of_volume)
         mean, deviation = statistics(surfaces, grid, sample)
         feet, heights, mine, far = _feet(surfaces, picks, recipe.reach_nm * NM)
