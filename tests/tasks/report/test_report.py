@@ -27,6 +27,12 @@ def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
+def receipts_of(folder: Path) -> list[dict]:
+    """The receipts of the units that have made pages."""
+    ledgers = (folder / "report.run" / "plans" / "report" / "ledger").iterdir()
+    return [json.loads(line) for path in ledgers for line in path.read_text().splitlines() if line.strip()]
+
+
 @pytest.fixture
 def copied(ran: Ran, tmp_path: Path) -> Ran:
     """The run, moved to where a test may change it."""
@@ -60,6 +66,9 @@ def test_only_what_has_changed_is_written_again(tmp_path: Path) -> None:
     (done.pages / "thumbs" / "a.webp").unlink()
     ve.report(str(done.out / "run"), options=QUIET).check()
     assert {name: data for name, (data, _) in files_of(done.pages).items()} == {n: d for n, (d, _) in second.items()}
+    receipts = len(receipts_of(done.pages))
+    run([done.sources[0]], str(done.out), RunRecipe.from_json(recipe), QUIET)
+    assert len(receipts_of(done.pages)) == receipts  # the run has changed nothing, so nothing is looked at
 
 
 def test_a_damaged_page_is_made_again_and_a_foreign_file_is_left(copied: Ran) -> None:
@@ -181,8 +190,7 @@ def test_pages_are_made_on_the_workers_of_the_run(tmp_path: Path, monkeypatch: p
     done = make_run(tmp_path, "a", report=False)
     recipe = RunRecipe.from_json(yaml.safe_load(done.recipe.read_text()))
     run([str(source)], str(tmp_path / "again"), recipe, QUIET.with_(workers=1))
-    ledgers = list((tmp_path / "again" / "run" / "report" / "report.run" / "plans" / "report" / "ledger").iterdir())
-    receipts = [json.loads(line) for path in ledgers for line in path.read_text().splitlines() if line.strip()]
+    receipts = receipts_of(tmp_path / "again" / "run" / "report")
     ours = {
         json.loads(line)["pid"]
         for p in (tmp_path / "again/run/plans/a/ledger").iterdir()

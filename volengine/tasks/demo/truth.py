@@ -210,7 +210,7 @@ def score_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("extra picks", str(len(found["extra_picks"]))),
         ("recall: found of the known", _percent(_share(found["found_centres"], found["known_centres"]))),
         ("precision: known of the picks", _percent(_share(right, found["picks"]))),
-        ("mean error of these", "-" if error is None else f"{error:.2f} voxels"),
+        ("mean error of the centres found", "-" if error is None else f"{error:.2f} voxels"),
         ("shell: known positions covered", _percent(found["shell_positions_covered"])),
         ("shell: voxels within 2 voxels of a known position", _percent(found["shell_voxels_within_2"])),
         ("shell: Dice coefficient", _percent(found["shell_dice"])),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, Self
 
+from volengine import __version__
+from volengine.core.digest import digest_of
 from volengine.tasks.common.layout import file_name
 
 INDEX, ROWS, PAGES, THUMBS = "index.html", "index.json", "pages", "thumbs"
@@ -132,3 +135,29 @@ def page_name(name: str) -> str:
         return made
     digest = hashlib.sha256(name.encode()).hexdigest()[:20]
     return f"{made.encode()[: LONGEST_NAME - 20].decode(errors='ignore')}~{digest}"
+
+
+def there(shown: Sequence[Shown], recipe: Mapping[str, Any], of: str, out: Path) -> str:
+    """Digest of what is there: if a run ends with the same one as before, its pages are as they should be.
+
+    Pages are known by their sizes, and what a run has made by the records of its plans, which it has just compared with
+    the products themselves. It does not depend on where the folders are.
+
+    Parameters
+    ----------
+    shown, recipe, of
+        The tomograms, the recipe, what the report is of.
+    out
+        Folder of the report.
+    """
+    found: list[Any] = [_size(out / INDEX)]
+    for one in shown:
+        name = page_name(one.name)
+        record = Path(one.plan) / "finished.json" if one.plan else Path()
+        data = record.read_bytes() if record.is_file() else b""
+        found += [_size(out / PAGES / f"{name}.html"), _size(out / THUMBS / f"{name}.webp"), data]
+    return digest_of([__version__, of, dict(recipe), [[one.name, one.error] for one in shown], found])
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1

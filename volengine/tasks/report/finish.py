@@ -12,7 +12,7 @@ from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_json
 from volengine.core.text import counted
 from volengine.engine.plan import Made, Plan
-from volengine.tasks.report.description import INDEX, MARKER, ROWS, Row
+from volengine.tasks.report.description import INDEX, MARKER, ROWS, Row, Shown, there
 from volengine.tasks.report.index import index_text
 from volengine.tasks.report.page import facts_of, with_sum, write_page
 
@@ -23,7 +23,7 @@ def write_index(plan: Plan, tables: Any, stage: str, out: str, of: str, run: Map
     Parameters
     ----------
     plan
-        The plan; not used.
+        The plan, whose stage names the tomograms.
     tables
         ``tables(name)`` returns the tables of a stage, by block number.
     stage
@@ -47,8 +47,10 @@ def write_index(plan: Plan, tables: Any, stage: str, out: str, of: str, run: Map
     known = facts_of(path)
     if known and known.get("volengine-of") != of:
         raise InputError(f"{path}: is the report of something else ({known.get('volengine-of')}); give another --out.")
-    write_new(Path(out) / ROWS, rows_text(rows, of))
     write_new(path, with_sum(index_text(rows, run, of)))
+    params = plan.stage(stage).params
+    shown = [Shown.from_json(one) for one in params["shown"]]
+    write_new(Path(out) / ROWS, rows_text(rows, of, there(shown, params["recipe"], of, Path(out))))
     made = sum(row.page for row in rows)
     bad = [row.name for row in rows if row.problem]
     said = f"{path}: {counted(made, 'page')}"
@@ -63,13 +65,14 @@ def row_in(table: Mapping[str, Any]) -> Row:
     return row
 
 
-def rows_text(rows: Sequence[Row], of: str) -> str:
-    """The rows for programs, as JSON."""
-    return json.dumps({"generator": MARKER, "of": of, "tomograms": [asdict(row) for row in rows]}, indent=1) + "\n"
+def rows_text(rows: Sequence[Row], of: str, after: str) -> str:
+    """The rows for programs, as JSON; ``after``: digest of what was there when all pages were written."""
+    found = {"generator": MARKER, "of": of, "there": after, "tomograms": [asdict(row) for row in rows]}
+    return json.dumps(found, indent=1) + "\n"
 
 
-def rows_in(path: Path) -> tuple[Row, ...]:
-    """The rows that :func:`rows_text` has written.
+def rows_in(path: Path) -> tuple[tuple[Row, ...], str]:
+    """The rows that :func:`rows_text` has written, and the digest.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def rows_in(path: Path) -> tuple[Row, ...]:
     rows = [Row.from_text(json.dumps(one)) for one in found.get("tomograms", [])]
     if any(row is None for row in rows):
         raise FormatError(f"{path}: is damaged; remove it and call volengine report again.")
-    return tuple(row for row in rows if row is not None)
+    return tuple(row for row in rows if row is not None), str(found.get("there", ""))
 
 
 def write_new(path: Path, text: str) -> None:

@@ -62,7 +62,8 @@ def _when(run: Mapping[str, Any]) -> str:
     if "began" not in run:
         return ""
     workers = (run.get("options") or {}).get("workers")
-    return f"The last command began {run['began']} and took {float(run['wall_seconds']):,.1f} s with {workers} workers."
+    took = f"{float(run['wall_seconds']):,.1f} s with {workers} workers"
+    return f"The command that these pages follow began {run['began']} and took {took}."
 
 
 def _entry(row: Row, features: Sequence[str]) -> dict[str, Any]:

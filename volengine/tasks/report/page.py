@@ -176,6 +176,7 @@ def _alt(looked: Looked, drawn: Drawn) -> str:
 def _values(looked: Looked) -> dict[str, Any]:
     past, slices = looked.past, looked.slices
     key = slices.key() if slices else []
+    features = sorted(looked.features, key=lambda one: one.picks is None)  # what was picked comes first
     return {
         "name": looked.name,
         "error": looked.error,
@@ -185,7 +186,7 @@ def _values(looked: Looked) -> dict[str, Any]:
         "key": key,
         "layers": [name for name in LAYERS if any(layer == name for _, _, layer in key)],
         "small": bool(looked.drawn) and max(looked.drawn[0].grey.shape) < 300,
-        "features": [_feature(one, n < MOST_CHARTS) for n, one in enumerate(looked.features)],
+        "features": [_feature(one, n < MOST_CHARTS) for n, one in enumerate(features)],
         "rules": [row for one in looked.features if (row := _rules(one))],
         "rules_head": RULES_HEAD,
         "grey": _grey(looked),
@@ -219,7 +220,8 @@ def _feature(feature: Feature, drawn: bool) -> dict[str, Any]:
     last = feature.last
     lead = []
     if last is not None:
-        lead.append(f"The largest probability is {last.counts.largest:.3g}; the threshold is {feature.threshold:g}.")
+        limit = f"the threshold is {feature.threshold:g}" if feature.picks is not None else "it is not picked"
+        lead.append(f"The largest probability is {last.counts.largest:.3g}; {limit}.")
     charts: list[tuple[str, str, str]] = []
     if last is not None and drawn:
         charts.append(_values_chart(feature, last))

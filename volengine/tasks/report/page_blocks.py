@@ -37,7 +37,7 @@ REFUSED = (VolengineError, OSError, ValueError, KeyError)
 
 
 def make_page(
-    block: Block, shown: list[dict[str, Any]], out: str, recipe: dict[str, Any], of: str, there: str = ""
+    block: Block, shown: list[dict[str, Any]], out: str, recipe: dict[str, Any], of: str, asked: int = 0
 ) -> Result:
     """Kernel: make the page and the small picture of one tomogram, unless they are there and show the same.
 
@@ -51,8 +51,8 @@ def make_page(
         The recipe.
     of
         What the report is of.
-    there
-        Digest of the files that were there; it only tells the engine whether the unit is to be run again.
+    asked
+        Tells one call of the verb from another, so that its units are run again and look at what there is.
 
     Returns
     -------

@@ -15,7 +15,7 @@ not written by this verb is never replaced.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from volengine.core.errors import InputError, RunError, VolengineError
@@ -25,7 +25,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.engine.run import run_jobs
 from volengine.tasks.common.jobs import Request, Verb
-from volengine.tasks.report.description import INDEX, ROWS, Row
+from volengine.tasks.report.description import INDEX, ROWS, Row, there
 from volengine.tasks.report.finish import rows_in
 from volengine.tasks.report.given import FOLDER, source_of, source_of_runs
 from volengine.tasks.report.plan import NAME, ReportSource, plan_report
@@ -129,7 +129,7 @@ def made(
     run_dir = REPORT.run_dir(out, options)
     job = REPORT.job(NAME, source, out, recipe, options)
     run_jobs([job], run_dir, options, executor=executor).check()
-    return Report(Path(out) / INDEX, rows_in(Path(out) / ROWS))
+    return Report(Path(out) / INDEX, rows_in(Path(out) / ROWS)[0])
 
 
 def after_run(run_dir: str, say: Callable[[str], None]) -> Callable[[RunReport, Executor | None], None]:
@@ -150,9 +150,9 @@ def after_run(run_dir: str, say: Callable[[str], None]) -> Callable[[RunReport, 
         options = RunOptions.from_json({**run.data["options"], "run_dir": None, "block": None, "overwrite": False})
         try:
             source = source_of_runs([Path(run_dir)], str(folder))
-            kept = KEPT_BYTES if executor is not None else 0
-            source = ReportSource(source.shown, source.of, source.run, kept)
-            found = made(source, str(folder), ReportRecipe(), options, executor)
+            if (found := _unchanged(source, folder)) is None:
+                source = replace(source, kept_bytes=KEPT_BYTES if executor is not None else 0)
+                found = made(source, str(folder), ReportRecipe(), options, executor)
         except (VolengineError, OSError) as error:
             say(
                 f"The pages of the report were not made: {error} The results are not touched by this. Try: "
@@ -164,3 +164,12 @@ def after_run(run_dir: str, say: Callable[[str], None]) -> Callable[[RunReport, 
         say(f"report: {found.index}")
 
     return make
+
+
+def _unchanged(source: ReportSource, folder: Path) -> Report | None:
+    """The report of a run that has changed nothing; ``None`` if something has changed."""
+    if not (folder / ROWS).exists():
+        return None
+    rows, before = rows_in(folder / ROWS)
+    same = before == there(source.shown, ReportRecipe().to_json(), source.of, folder)
+    return Report(folder / INDEX, rows) if same else None
