@@ -124,7 +124,7 @@ def test_slices_show_the_volume_and_where_picks_are(ran: Ran) -> None:
     assert z.bar / z.size[0] * 64 == pytest.approx(z.bar_nm)  # a voxel has 1 nm
 
 
-def test_pages_are_small_whatever_the_slices_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_small_whatever_the_slices_show() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     files = encoded([noise, noise], 60_000)
     assert sum(map(len, files)) <= 60_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -183,9 +184,8 @@ def test_rows_go_through_text_and_damaged_ones_are_none() -> None:
         assert Row.from_text(text) is None
 
 
-def test_pages_are_made_on_the_workers_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
+@pytest.mark.slow
+def test_pages_are_made_on_the_workers_of_the_run(tmp_path: Path) -> None:
     source = tomogram(tmp_path / "raw" / "a.mrc")
     done = make_run(tmp_path, "a", report=False)
     recipe = RunRecipe.from_json(yaml.safe_load(done.recipe.read_text()))

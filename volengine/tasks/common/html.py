@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ POLICY, NONE = "@policy@", "'none'"
 """What stands in ``base.html`` for the policy; what it says where nothing is allowed."""
 
 
+@cache
 def environment() -> Environment:
     """The Jinja2 environment of the templates; its filter ``png`` turns an RGB array (y, x, 3) uint8 into text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined

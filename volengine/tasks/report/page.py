@@ -139,7 +139,7 @@ def with_sum(page: str) -> str:
 
 
 def facts_of(path: Path) -> dict[str, str] | None:
-    """What a page says of itself by name; empty if it is damaged, ``None`` if there is no file.
+    """What a page says of itself by name; empty if it is damaged or has no bytes, ``None`` if there is no file.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def facts_of(path: Path) -> dict[str, str] | None:
     except FileNotFoundError:
         return None
     found = {name: unescape(content) for name, content in _META.findall(text[:20_000])}
-    if found.get("generator") != MARKER:
+    if text and found.get("generator") != MARKER:
         raise InputError(
             f"{path}: was not written by volengine report, and is not replaced. Rename it, or give another --out."
         )
@@ -161,8 +161,7 @@ def facts_of(path: Path) -> dict[str, str] | None:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page; it appears when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a page; it appears when it is complete. It is not flushed: whatever a crash leaves of it is made again."""
     write_atomic(path, text)
 
 

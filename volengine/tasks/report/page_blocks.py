@@ -110,10 +110,10 @@ def _made(mine: Shown, out: Path, recipe: ReportRecipe, of: str) -> tuple[Row, b
 
 def _check_ours(thumb: Path) -> None:
     try:
-        ours = MARKER.encode() in thumb.read_bytes()
+        data = thumb.read_bytes()
     except FileNotFoundError:
         return
-    if not ours:
+    if data and MARKER.encode() not in data:  # an empty file is what a crash has left
         raise InputError(f"{thumb}: was not written by volengine report, and is not replaced. Rename it.")
 
 
