@@ -151,6 +151,14 @@ def test_results_without_a_run_and_the_slices_that_are_asked_for(ran: Ran, tmp_p
     assert "is the report of something else" in err
 
 
+def test_the_run_of_a_single_verb(ran: Ran, tmp_path: Path) -> None:
+    store = str(ran.out / "predictions" / "a__ball.ome.zarr")
+    found = ve.pick(store, tmp_path / "x.star", ve.PickRecipe(spacing_nm=8, labels=False), QUIET)
+    made = ve.report(tmp_path / "x.star.run", options=QUIET).check()
+    assert made.rows[0].picks == {"ball": len(found)}
+    assert made.index == tmp_path / "x.star.run" / "report" / "index.html"
+
+
 def test_a_manifest_chooses_tomograms_of_a_run(ran: Ran, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     new = tomogram(tmp_path / "c.mrc")

@@ -158,11 +158,12 @@ def _look(looked: Looked, past: Past, recipe: ReportRecipe) -> None:
     shown = [Found(p.last, "predictions") for p in past.predictions if not p.feature.endswith(" uncertainty")]
     shown += [Found(path, "labels") for path in past.labels]
     shown += [Found(step.path, "picks", radii[name]) for name, step in steps.items()]
+    name = next((step.tomogram for step in past.tables if step.tomogram), looked.name)
     volume: OpenVolume | None = None
     if past.tomogram:
         try:
             looked.slices = Slices(
-                past.tomogram, shown, recipe.slice, mean=recipe.mean, pixels=recipe.pixels, tomogram=looked.name
+                past.tomogram, shown, recipe.slice, mean=recipe.mean, pixels=recipe.pixels, tomogram=name
             )
             looked.drawn = looked.slices.draw()
             looked.greys = counting.greys(looked.slices.volume)
@@ -220,7 +221,7 @@ def _look_at(
             of = opened or volume
             if of is None:
                 raise InputError(f"{step.path}: neither the prediction nor the tomogram can be read.")
-            feature.picks = counting.read_table(step.path, of, looked.name)
+            feature.picks = counting.read_table(step.path, of, step.tomogram or looked.name)
         except REFUSED as error:
             _problem(looked, f"{feature.name}: {error}")
     last = feature.last

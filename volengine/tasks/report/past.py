@@ -36,6 +36,8 @@ class Table:
         The recipe of the step, JSON values.
     threshold
         Its threshold.
+    tomogram
+        What the table calls the tomogram; empty: as the report does.
     """
 
     feature: str
@@ -43,6 +45,7 @@ class Table:
     prediction: str
     recipe: Mapping[str, Any]
     threshold: float
+    tomogram: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,11 @@ def _tables(plan: Plan, here: _Places) -> tuple[Table, ...]:
             volume = Volume.from_json(call.params["volume"])
             place = here(_place(volume.url, volume.path.rpartition("/")[0]))
             recipe = recipes.get(feature) or recipes.get("") or {}
-            found.append(Table(feature, here(str(call.params["out"])), place, recipe, float(call.params["threshold"])))
+            found.append(
+                Table(
+                    feature, here(str(call.params["out"])), place, recipe, float(call.params["threshold"]), volume.name
+                )
+            )
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volengine.core.errors import InputError, RunError, VolengineError
+from volengine.core.errors import InputError, RunError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.engine.executor import Executor
 from volengine.engine.options import RunOptions
@@ -153,7 +153,7 @@ def after_run(run_dir: str, say: Callable[[str], None]) -> Callable[[RunReport, 
             if (found := _unchanged(source, folder)) is None:
                 source = replace(source, kept_bytes=KEPT_BYTES if executor is not None else 0)
                 found = made(source, str(folder), ReportRecipe(), options, executor)
-        except (VolengineError, OSError) as error:
+        except Exception as error:  # the run is complete, and must end as it would without pages
             say(
                 f"The pages of the report were not made: {error} The results are not touched by this. Try: "
                 f"volengine report {run_dir}"
