@@ -46,6 +46,7 @@ OTHER_OPTIONS = {
     "stats": {"out", "truth", "groups", "volumes", "surfaces"},
     "train": {"out", "volumes", "labels", "points", "targets", "pair", "radius_nm", "plan", "auto"},
     "denoise": {"out", "own"},
+    "run": {"out", "report"},
 }
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
@@ -53,7 +54,7 @@ MORE_RECIPES = {"stats": ("SurfaceStatsRecipe",)}
 """Further recipes whose fields are options of a verb."""
 
 LEFT_OUT = {
-    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "skeleton", "stats", "surface")},
+    **{verb: {"device"} for verb in ("convert", "crop", "pick", "report", "score", "skeleton", "stats", "surface")},
     "filter": {"device", "steps"},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from volengine.tasks.pick.verb import pick
     from volengine.tasks.picture.recipe import MovieRecipe, PictureRecipe
     from volengine.tasks.picture.verb import movie, picture
+    from volengine.tasks.report.recipe import ReportRecipe
+    from volengine.tasks.report.verb import report
     from volengine.tasks.run import RunRecipe, run
     from volengine.tasks.score.recipe import ScoreRecipe
     from volengine.tasks.score.verb import score
@@ -98,6 +100,8 @@ _MODULES = {
     "tasks.pick.verb": ("pick",),
     "tasks.picture.recipe": ("MovieRecipe", "PictureRecipe"),
     "tasks.picture.verb": ("movie", "picture"),
+    "tasks.report.recipe": ("ReportRecipe",),
+    "tasks.report.verb": ("report",),
     "tasks.run": ("RunRecipe", "run"),
     "tasks.score.recipe": ("ScoreRecipe",),
     "tasks.score.verb": ("score",),
@@ -138,6 +142,7 @@ __all__ = [
     "PickRecipe",
     "Picks",
     "PictureRecipe",
+    "ReportRecipe",
     "RunOptions",
     "RunRecipe",
     "ScoreRecipe",
@@ -172,6 +177,7 @@ __all__ = [
     "picture",
     "propose_training",
     "read_picks",
+    "report",
     "run",
     "score",
     "segment",

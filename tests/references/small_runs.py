@@ -106,6 +106,20 @@ def _picture(runs: SmallRuns, out: Path) -> None:
         np.save(out / "slices.npy", np.asarray(drawn.convert("RGB")))
 
 
+@case("report")
+def _report(runs: SmallRuns, out: Path) -> None:
+    """The numbers of the index; pages are drawings, and name versions."""
+    import volengine as ve
+
+    given = [runs.tomogram(), runs.prediction("ball")]
+    made = ve.report(given, out / "pages", ve.ReportRecipe(slice=("z=9",)), quiet())
+    rows = json.loads((made.index.parent / "index.json").read_text())["tomograms"]
+    (out / "index.json").write_text(json.dumps(rows))
+    for path in sorted((out / "pages").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    (out / "pages").rmdir()
+
+
 @case("movie", tolerance=0.02)
 def _movie(runs: SmallRuns, out: Path) -> None:
     from PIL import Image, ImageSequence

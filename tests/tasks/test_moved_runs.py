@@ -54,6 +54,8 @@ def everything(place: Path, options: RunOptions, model: str = "") -> dict[str, i
     volengine.segment(place / "a.mrc", place / "pred", SegmentRecipe(models=(model,), levels=1), options)
     volengine.pick(place / "pred" / "a__ball.ome.zarr", place / "picks.star", options=options)
     for path in place.rglob("report.json"):
+        if path.parent.name == "report.run":  # pages are looked at only if something has changed
+            continue
         plans = json.loads(path.read_text())["plans"]
         found[str(path.parent.relative_to(place))] = sum(
             stage["run"] for plan in plans.values() for stage in plan["stages"]

@@ -8,17 +8,17 @@ from volengine.cli.messages import say
 from volengine.core.errors import RunError, VolengineError
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport, named, summary
-from volengine.engine.run import Job, run_jobs
+from volengine.engine.run import Job, Then, run_jobs
 from volengine.engine.show import describe
 
 
-def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
+def execute(jobs: list[Job], run_dir: str, options: RunOptions, then: Then | None = None) -> None:
     """Run the jobs (or print their plans with ``--dry-run``); raises if one failed, or would be refused."""
-    if (report := reported(jobs, run_dir, options)) is not None:
+    if (report := reported(jobs, run_dir, options, then)) is not None:
         report.check()
 
 
-def reported(jobs: list[Job], run_dir: str, options: RunOptions) -> RunReport | None:
+def reported(jobs: list[Job], run_dir: str, options: RunOptions, then: Then | None = None) -> RunReport | None:
     """Run the jobs and print a summary; returns the report, which says what failed, or ``None`` with ``--dry-run``."""
     if options.dry_run:
         _show_plans(jobs, options)
@@ -27,7 +27,7 @@ def reported(jobs: list[Job], run_dir: str, options: RunOptions) -> RunReport | 
         plan = jobs[0].plan()
         plan.check(options.limit_bytes())
         jobs = [Job(jobs[0].name, lambda: plan, light=jobs[0].light)]
-    report = run_jobs(jobs, run_dir, options)
+    report = run_jobs(jobs, run_dir, options, then=then)
     say(summary(report))
     say(f"run folder: {run_dir}")
     return report

@@ -43,6 +43,7 @@ VERBS = {
     "export": "OME-Zarr back to MRC, or to OME-TIFF.",
     "crop": "A part of a volume as a volume of its own.",
     "picture": "Slices of a volume with predictions, labels, picks and surfaces: PNG, SVG.",
+    "report": "Pages of what a run has found: slices, histograms, numbers, times.",
     "movie": "The slices of a volume one after the other, with the same: GIF, WebP, MP4.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
@@ -54,7 +55,7 @@ SECTIONS = {
     ),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
-    "Look and check": ("info", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
+    "Look and check": ("info", "report", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""
 

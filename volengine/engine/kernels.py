@@ -72,6 +72,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "depth_in_slab",
         "value_of_volume",
     ),
+    "volengine.tasks.report.page_blocks": ("make_page",),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
         "blend_block",
@@ -122,6 +123,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("forget_labels", "write_table"),
     "volengine.tasks.picks.measure_finish": ("keep_measured",),
+    "volengine.tasks.report.finish": ("write_index",),
     "volengine.tasks.run": ("forget_filtered", "forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),

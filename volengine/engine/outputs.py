@@ -20,6 +20,7 @@ from volengine.core.text import texts_in, with_texts
 from volengine.engine.driver_lock import drivers
 from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.made_by import made_by
 from volengine.engine.options import RunOptions
 from volengine.engine.problems import Problem, missing
 from volengine.engine.stage import Stage
@@ -406,6 +407,7 @@ class Outputs:
             "said": [*counted.lines(), *said],
             "units": self.plan.units,
             "seconds": round(counted.seconds, 3),
+            "by": made_by(),
         }
         if found:
             finished["found"] = dict(found)

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import os_message
@@ -17,25 +16,11 @@ from volengine.core.atomic import write_json
 from volengine.core.errors import InputError, RunError, UnreachedError, VolengineError
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import RunFolder
+from volengine.engine.made_by import made_by
 from volengine.engine.options import RunOptions
 
 if TYPE_CHECKING:
     from volengine.engine.state import PlanState
-
-PACKAGES = (
-    "volengine",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "dask",
-    "distributed",
-    "zarr",
-    "torch",
-    "openvino",
-    "onnxruntime",
-    "edt",
-    "mrcfile",
-)
 
 
 @dataclass(frozen=True)
@@ -144,7 +129,7 @@ def make(
     data = {
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(began)),
         "wall_seconds": round(time.time() - began, 3),
-        "versions": versions(),
+        **made_by(),
         "machine": {"system": platform.platform(), "python": sys.version.split()[0], "host": platform.node()},
         "options": options.to_json(),
         "worker_limit_bytes": limit,
@@ -160,17 +145,6 @@ def write(report: RunReport, folder: RunFolder) -> None:
     part = report.data["options"]["part"]
     name = folder.report.name if part is None else f"report-{part.replace('/', '-of-')}.json"
     write_json(folder.path / name, report.data)
-
-
-def versions() -> dict[str, str]:
-    """Return the installed versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _plan(state: PlanState) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -36,6 +36,9 @@ POLL_S = 0.5
 OPEN_PLANS = 3
 """Number of open plans per slot: while one of them waits for the end of a stage, others use the slots."""
 
+Then = Callable[[report.RunReport, Executor | None], None]
+"""What follows a run, while its workers are still there."""
+
 
 def run_plan(plan: Plan, run_dir: str, options: RunOptions, *, light: bool = False) -> report.RunReport:
     """Run one plan.
@@ -62,7 +65,14 @@ def run_plan(plan: Plan, run_dir: str, options: RunOptions, *, light: bool = Fal
     return result.check()
 
 
-def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.RunReport:
+def run_jobs(
+    jobs: Iterable[Job],
+    run_dir: str,
+    options: RunOptions,
+    *,
+    then: Then | None = None,
+    executor: Executor | None = None,
+) -> report.RunReport:
     """Run the plans of a collection. If one fails, the others go on.
 
     Parameters
@@ -73,6 +83,11 @@ def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.R
         The run folder. A second run with the same folder resumes the first one.
     options
         Where and how to run.
+    then
+        Called when all jobs have ended and the report is written, with the report and the executor, which has workers
+        that are still there; ``None`` as executor: none was started.
+    executor
+        Run units there, and leave it open: that of another run, in its ``then``. Default: start what the options say.
 
     Returns
     -------
@@ -95,14 +110,21 @@ def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.R
     double = sorted({n for n in names if names.count(n) > 1})
     if double:
         raise InputError(f"Two inputs have the same name {double[0]!r}; names must be unique in a run.")
-    return Driver(queue, RunFolder(run_dir), options).run()
+    return Driver(queue, RunFolder(run_dir), options, then, executor).run()
 
 
 class Driver:
     """The loop that gives bundles to an executor and collects their receipts."""
 
-    def __init__(self, jobs: list[Job], folder: RunFolder, options: RunOptions):
-        self.jobs = jobs
+    def __init__(
+        self,
+        jobs: list[Job],
+        folder: RunFolder,
+        options: RunOptions,
+        then: Then | None = None,
+        lent: Executor | None = None,
+    ):
+        self.jobs, self.then, self.lent = jobs, then, lent
         self.light = all(job.light for job in jobs)
         self.outlook = Outlook([job.size for job in jobs], folder)
         self.folder = folder
@@ -142,19 +164,26 @@ class Driver:
             self.jobs, self.folder, self.options, self.limit, self.others.living, self.lock, self.beside, self.new
         )
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
-        executor: Executor | None = None
+        executor = self.lent
         begun, failed = True, False
         try:
             self._open_plans(1, at_once=True)
             if self.open or self.jobs:
                 begun = False
                 work = (lambda: self.outlook.work(self.open)) if self.light else None
-                executor = begin(self.options, self.limit, self.lock, self._notice, work)
-                if executor.link:
+                if executor is None:
+                    executor = begin(self.options, self.limit, self.lock, self._notice, work)
+                if executor.link and self.lent is None:
                     self.progress.say(f"Dask dashboard: {executor.link}")
                 executor.hurry = self._ready
                 begun = not isinstance(executor, OnDask)
                 self._loop(executor)
+            result = report.make(self.closed, self.refused, self.options, self.limit, began)
+            report.write(result, self.folder)
+            self.log("end", failed=list(result.failures))
+            if self.then is not None:
+                self.progress.close()
+                self.then(result, executor)
         except KeyboardInterrupt as stop:
             self.log("interrupted")
             stop.add_note(f"The same command goes on from here (run folder {self.folder.path}).")
@@ -165,14 +194,11 @@ class Driver:
             failed = True
             raise
         finally:
-            if executor is not None:
+            if executor is not None and self.lent is None:
                 executor.close()
             self.beside.close()
             if failed and not begun:
                 self.opening.leave_nothing(self.open)
-        result = report.make(self.closed, self.refused, self.options, self.limit, began)
-        report.write(result, self.folder)
-        self.log("end", failed=list(result.failures))
         return result
 
     def _open_plans(self, slots: int, *, at_once: bool = False) -> None:

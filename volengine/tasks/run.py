@@ -12,11 +12,12 @@ Outputs, in the folder ``out``::
     gated/NAME__FEATURE.ome.zarr          the features that the rules have changed
     picks/NAME__FEATURE.star              the picks of each feature of the recipe's pick step
     run/                                  plans, ledger, log, report
+    run/report/index.html                 pages that show what was found
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ from volengine.core.paths import PathLike, PathsLike, path_text, path_texts, pla
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.log import remark
 from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Made, Plan, join
 from volengine.engine.report import RunReport
-from volengine.engine.run import Job, run_jobs
+from volengine.engine.run import Job, Then, run_jobs
 from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
 from volengine.io.stores import local_path, located
@@ -51,6 +53,7 @@ from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.report.verb import after_run
 from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
 
@@ -124,7 +127,13 @@ class RunRecipe(Recipe):
 
 
 def run(
-    inputs: PathsLike, out: PathLike, recipe: RunRecipe, options: RunOptions | None = None, *, check: bool = True
+    inputs: PathsLike,
+    out: PathLike,
+    recipe: RunRecipe,
+    options: RunOptions | None = None,
+    *,
+    check: bool = True,
+    report: bool = True,
 ) -> RunReport:
     """Apply a recipe to a collection of tomograms.
 
@@ -141,6 +150,10 @@ def run(
         What to do, and how to run.
     check
         Raise an error at the end if a tomogram failed; the error lists the failed ones.
+    report
+        Make pages of what was found, ``run/report/index.html`` in ``out``, on the workers of the run
+        (:mod:`volengine.tasks.report.verb`). With ``part`` none are made: call :func:`volengine.report` when all parts
+        have ended.
 
     Returns
     -------
@@ -161,14 +174,19 @@ def run(
     ...     "segment": {"models": ["ribosome.safetensors"]},
     ...     "pick": [{"feature": "ribosome", "threshold": 0.9}],
     ... })
-    >>> report = volengine.run(["TS_01.mrc"], "out", recipe)
-    >>> len(report.failures), volengine.open_volume("out/predictions/TS_01__ribosome.ome.zarr").kind
+    >>> done = volengine.run(["TS_01.mrc"], "out", recipe)
+    >>> len(done.failures), volengine.open_volume("out/predictions/TS_01__ribosome.ome.zarr").kind
     (0, 'probability')
     """
     recipe, options = RunRecipe.of(recipe), options or RunOptions()
     jobs, run_dir, _ = run_jobs_of(path_texts(inputs), path_text(out), recipe, options)
-    report = run_jobs(jobs, run_dir, options)
-    return report.check() if check else report
+    result = run_jobs(jobs, run_dir, options, then=pages_of_run(run_dir, options, remark) if report else None)
+    return result.check() if check else result
+
+
+def pages_of_run(run_dir: str, options: RunOptions, say: Callable[[str], None]) -> Then | None:
+    """What makes the pages of a run at its end; ``None`` for a part of a run, which does not know the others' end."""
+    return None if options.part is not None else after_run(run_dir, say)
 
 
 def run_jobs_of(

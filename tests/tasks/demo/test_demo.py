@@ -97,6 +97,7 @@ def test_page_says_score_erased_voxels_run_and_recipe(findings: Findings):
         "real": False,
         "found_centres": 1,
         "known_centres": 2,
+        "picks": 3,
         "localisation_error_vox": 0.5,
         "found_centres_everywhere": 1,
         "known_centres_everywhere": 3,
@@ -113,6 +114,8 @@ def test_page_says_score_erased_voxels_run_and_recipe(findings: Findings):
         "a procedural volume, from MRC to picks",
         "A note.",
         "1 of 2",
+        "<b>50.0%</b>recall",
+        "<b>66.7%</b>precision",
         "<td>63.0</td><td>12.5</td><td>33.3</td>",
         f"erased {erased} of ",
         "<td>predict</td><td>4</td><td>3</td><td>1.25</td><td>7</td><td>-</td><td>2</td>",
@@ -120,7 +123,8 @@ def test_page_says_score_erased_voxels_run_and_recipe(findings: Findings):
         "&#34;convert&#34;",
     ):
         assert text in page, text
-    assert "<a " not in page
+    assert page.count("<a ") == 1
+    assert '<a href="run/report/index.html">' in page
     both = demo_page("A note.", findings, found, run, RunRecipe(), "simulated/report.html").render()
     assert '<a href="simulated/report.html">' in both
 

@@ -148,6 +148,7 @@ def test_lines_say_what_was_found_with_and_without_the_rules(found: dict[str, An
     lines = dict(pick_lines(found))
     assert lines["ribosomes found within 10 nm"] == "3 of 5"
     assert lines["picks that are no ribosomes"] == "1"
+    assert (lines["recall: found of the ribosomes"], lines["precision: ribosomes of the picks"]) == ("60.0%", "75.0%")
     assert lines["mean error of the position"] == "1.3 nm"
     assert lines["without the rules: found"] == "2 of 5"
     assert lines["without the rules: picks that are no ribosomes"] == "4"
@@ -193,7 +194,7 @@ def test_page_says_score_erased_voxels_runs_and_recipes(findings: Simulated):
         "&#34;globule-1800&#34;",
     ):
         assert text in page, text
-    assert "<a " not in simulated_page(findings, (report, report), specimen, recipe).render()
+    assert '"../report.html"' not in simulated_page(findings, (report, report), specimen, recipe).render()
 
 
 def test_a_rule_is_told_in_words():

@@ -294,14 +294,18 @@ def test_nothing_found_is_a_score_too(two: Truth):
     assert found["shell_voxels_within_2"] is None
     rows = dict(score_lines(found))
     assert rows["known centres found within 2 voxels"] == "0 of 1"
-    assert rows["mean error of these"] == rows["shell: voxels within 2 voxels of a known position"] == "-"
+    assert (rows["recall: found of the known"], rows["precision: known of the picks"]) == ("0.0%", "-")
+    assert rows["mean error of the centres found"] == rows["shell: voxels within 2 voxels of a known position"] == "-"
 
 
 def test_rows_of_the_table_say_the_numbers(two: Truth):
     shell, core = masks(two)
     rows = dict(score_lines(score(two, picks_at([(18, 20, 80)]), shell, core)))
     assert rows["known centres found within 2 voxels"] == "1 of 1"
-    assert rows["mean error of these"] == "0.50 voxels"
+    assert rows["mean error of the centres found"] == "0.50 voxels"
     assert rows["extra picks"] == "0"
+    assert (rows["recall: found of the known"], rows["precision: known of the picks"]) == ("100.0%", "100.0%")
+    rows = dict(score_lines(score(two, picks_at([(18, 20, 80), (3, 3, 75), (3, 3, 85)]), shell, core)))
+    assert (rows["extra picks"], rows["precision: known of the picks"]) == ("2", "33.3%")
     assert rows["shell: known positions covered"] == "100.0%"
     assert rows["for comparison, known centres found in the whole tomogram"] == "1 of 2"

@@ -126,10 +126,16 @@ def pick_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (f"{name}s found within {found['radius_nm']:g} nm", f"{picks['paired']} of {picks['truth']}"),
         ("picks that are no ribosomes", str(picks["found"] - picks["paired"])),
+        (f"recall: found of the {name}s", _percent(picks["paired"], picks["truth"])),
+        (f"precision: {name}s of the picks", _percent(picks["paired"], picks["found"])),
         ("mean error of the position", "-" if error is None else f"{error:.1f} nm"),
         ("without the rules: found", f"{before['paired']} of {before['truth']}"),
         ("without the rules: picks that are no ribosomes", str(before["found"] - before["paired"])),
     ]
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
 
 
 CLASS_HEAD = ("voxels", "Dice", "without rules", "precision", "recall", "erased by rules")

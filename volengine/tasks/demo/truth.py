@@ -204,10 +204,13 @@ def _surroundings(truth: Truth, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def score_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The score as rows of a table."""
     error = found["localisation_error_vox"]
+    right = found["picks"] - len(found["extra_picks"])
     return [
         ("known centres found within 2 voxels", f"{found['found_centres']} of {found['known_centres']}"),
-        ("mean error of these", "-" if error is None else f"{error:.2f} voxels"),
         ("extra picks", str(len(found["extra_picks"]))),
+        ("recall: found of the known", _percent(_share(found["found_centres"], found["known_centres"]))),
+        ("precision: known of the picks", _percent(_share(right, found["picks"]))),
+        ("mean error of the centres found", "-" if error is None else f"{error:.2f} voxels"),
         ("shell: known positions covered", _percent(found["shell_positions_covered"])),
         ("shell: voxels within 2 voxels of a known position", _percent(found["shell_voxels_within_2"])),
         ("shell: Dice coefficient", _percent(found["shell_dice"])),
@@ -217,6 +220,10 @@ def score_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"{found['found_centres_everywhere']} of {found['known_centres_everywhere']}",
         ),
     ]
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def _percent(share: float | None) -> str:

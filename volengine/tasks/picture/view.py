@@ -78,19 +78,23 @@ class View:
 
     def figure(self, frames: Sequence[Frame], contrast: Contrast | None = None) -> Figure:
         """Draw frames side by side."""
-        rasters = self._rasters(frames, contrast)
+        rasters = self.rasters(frames, contrast)
         panels = [
             draw(Panel(raster, self._caption(frame)), self.overlays, frame, self.recipe)
             for raster, frame in zip(rasters, frames, strict=True)
         ]
-        for volume in (self.volume, *(one.volume for one in self.overlays)):
-            if volume is not None:
-                check_unchanged(volume)
+        self.check()
         plain = self.recipe.plain
         named: list[tuple[str, Colour]] = [(one.name, one.colour or EACH) for one in self.overlays]
         key = [] if plain else list(dict.fromkeys(named))
         nm = frames[0].angstrom_per_pixel / NM_TO_ANGSTROM
         return compose(panels, nm, key=key, scale_bar=not plain)
+
+    def check(self) -> None:
+        """Raise an error if a file of what was drawn has changed meanwhile."""
+        for volume in (self.volume, *(one.volume for one in self.overlays)):
+            if volume is not None:
+                check_unchanged(volume)
 
     def _caption(self, frame: Frame) -> str:
         if self.recipe.plain:
@@ -105,7 +109,8 @@ class View:
     def _planes(self, frames: Sequence[Frame]) -> list[NDArray[np.float32]]:
         return [raster_of(self.volume, frame, count=self.recipe.mean) for frame in frames]
 
-    def _rasters(self, frames: Sequence[Frame], contrast: Contrast | None) -> list[Picture]:
+    def rasters(self, frames: Sequence[Frame], contrast: Contrast | None = None) -> list[Picture]:
+        """The volume in frames, without overlays: RGB (y, x, 3), uint8."""
         if self.volume.kind == "labels":
             return [self._coloured(frame) for frame in frames]
         planes = self._planes(frames)
