@@ -22,6 +22,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from volengine.core.feature_colours import colour_of_feature, hexadecimal
 from volengine.core.paths import PathLike, path_text, place_key
 from volengine.core.roi import roi_box, roi_text
 from volengine.engine.lock import critical
+from volengine.io.annotations.blocks import box_of
 from volengine.io.annotations.folder import (
     ENDING,
     FACTS,
@@ -76,7 +78,7 @@ class Annotations:
 
     def __init__(self, folder: PathLike):
         self.folder = local_folder(folder)
-        self.facts: AnnotationFacts = read_facts(self.folder)
+        self.facts: AnnotationFacts = _moved_along(read_facts(self.folder), self.folder)
         self._threads = threading.RLock()
         self._journal = Journal(self.folder / JOURNAL)
         self._begin()
@@ -149,6 +151,19 @@ class Annotations:
         with self.reading() as (history, _):
             ones = (one for one in history.transactions.values() if one.version > after and user in (None, one.user))
             return [(one, history.counts(one.version)) for one in ones]
+
+    def changed(self, after: int) -> tuple[int, dict[str, list[Box]]]:
+        """Return the last version, and for each feature the boxes in which voxels may have changed after a version.
+
+        A viewer that shows version ``after`` draws these anew. Boxes are whole blocks (32 x 64 x 64 voxels), or the whole
+        volume if the version was compacted: a stroke that it shows may be gone.
+        """
+        with self.reading() as (history, _):
+            if after < history.base:
+                return history.version, {name: [Box.of_shape(self.facts.shape)] for name in history.features()}
+            found = history.changed(after)
+            boxes = {name: [box_of(b).clip(self.facts.shape) for b in sorted(blocks)] for name, blocks in found.items()}
+            return history.version, boxes
 
     def asked(self, transaction: Transaction) -> dict[str, Any]:
         """Return the operation of a transaction with all of its values, as it was asked for; those in the base lack it.
@@ -363,6 +378,14 @@ def _check_alike(name: str, names: Iterable[str], what: str) -> None:
         raise InputError(
             f"{name!r}: there is a {what} {alike!r}; names that differ in capital letters alone are not kept apart."
         )
+
+
+def _moved_along(facts: AnnotationFacts, folder: Path) -> AnnotationFacts:
+    """Look for a tomogram that is not at its place any more beside the annotations: they are often moved together."""
+    if is_remote(facts.tomogram) or Path(facts.tomogram).exists():
+        return facts
+    beside = folder.absolute().parent / Path(facts.tomogram).name
+    return replace(facts, tomogram=str(beside)) if beside.exists() else facts
 
 
 def local_folder(folder: PathLike) -> Path:
