@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from volengine.tasks.train.samples import TrainSample
     from volengine.tasks.train.verb import train
     from volengine.tasks.verify.verb import verify
+    from volengine.web.recipe import ServeRecipe
+    from volengine.web.view.recipe import ViewRecipe
+    from volengine.web.view.verb import view
 
 __version__ = "0.1.0"
 
@@ -117,6 +120,9 @@ _MODULES = {
     "tasks.train.samples": ("TrainSample",),
     "tasks.train.verb": ("train",),
     "tasks.verify.verb": ("verify",),
+    "web.recipe": ("ServeRecipe",),
+    "web.view.recipe": ("ViewRecipe",),
+    "web.view.verb": ("view",),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -138,6 +144,7 @@ __all__ = [
     "RunRecipe",
     "ScoreRecipe",
     "SegmentRecipe",
+    "ServeRecipe",
     "SimulateRecipe",
     "SkeletonRecipe",
     "Stats",
@@ -149,6 +156,7 @@ __all__ = [
     "SurfaceStatsRecipe",
     "TrainRecipe",
     "TrainSample",
+    "ViewRecipe",
     "VolengineError",
     "Volume",
     "__version__",
@@ -177,6 +185,7 @@ __all__ = [
     "train",
     "train_folds",
     "verify",
+    "view",
     "write_picks",
     "write_surfaces",
 ]

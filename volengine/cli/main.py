@@ -42,6 +42,7 @@ VERBS = {
     "export": "OME-Zarr back to MRC, or to OME-TIFF.",
     "crop": "A part of a volume as a volume of its own.",
     "picture": "Slices of a volume with predictions, labels, picks and surfaces: PNG, SVG.",
+    "view": "Volumes, predictions, labels, picks and surfaces in a browser.",
     "movie": "The slices of a volume one after the other, with the same: GIF, WebP, MP4.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
@@ -53,7 +54,7 @@ SECTIONS = {
     ),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
-    "Look and check": ("info", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
+    "Look and check": ("info", "view", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""
 

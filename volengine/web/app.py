@@ -1,8 +1,8 @@
 """The application: routes of pages behind one guard, and errors as answers that say what to do.
 
 A page of volengine is a list of routes. :func:`make_app` puts the files of pages, Neuroglancer, error handling and the
-guard around them, so that every page has the same rules: what a route answers is data unless it says otherwise, addresses
-are relative, and an error of volengine is JSON with its message.
+guard around them, so that every page has the same rules: what a route answers is data unless it says otherwise,
+addresses are relative, and an error of volengine is JSON with its message.
 
 >>> from starlette.responses import JSONResponse
 >>> from starlette.routing import Route

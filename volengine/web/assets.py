@@ -27,8 +27,9 @@ TYPES = {
 """Media types by ending; files of other endings are not served."""
 
 VIEWER_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
-    "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
+    "font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'"
 )
 """Policy of Neuroglancer, which compiles code for annotations and chunks: its page and the scripts of its workers."""
 
@@ -65,7 +66,9 @@ def _asset(data: bytes, name: str, headers: dict[str, str]) -> Asset:
 @functools.cache
 def page_names() -> frozenset[str]:
     """Names of the files of our pages."""
-    return frozenset(one.name for one in resources.files("volengine.web.pages").iterdir() if Path(one.name).suffix in TYPES)
+    return frozenset(
+        one.name for one in resources.files("volengine.web.pages").iterdir() if Path(one.name).suffix in TYPES
+    )
 
 
 @functools.cache

@@ -41,9 +41,9 @@ SAFE = ("GET", "HEAD")
 """Methods that change nothing."""
 
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; connect-src 'self'; "
-    "frame-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 """Content security policy of our pages: files of this server alone, and no text is ever made into code."""
 
@@ -211,10 +211,8 @@ class Guard:
         headers, gate = Headers(scope=scope), self.gate
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not gate.knows(host):
-            return _refused(
-                f"This server is not called {host[:200]!r}. If a proxy calls it so: --allow-host {_host_name(host)[:200]}",
-                421,
-            )
+            name = _host_name(host)[:200]
+            return _refused(f"This server is not called {name!r}. If a proxy calls it so: --allow-host {name}", 421)
         if _UNCLEAN.search(path):  # it has been decoded
             return _refused("There is no such address.", 400)
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -264,7 +262,10 @@ def _own(headers: Headers, method: str, host: str) -> bool:
             return True
         if method not in SAFE:
             return False
-        return site == "none" or (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+        return site == "none" or (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == (
+            "navigate",
+            "document",
+        )
     origin = headers.get("origin")
     if origin is None:  # no browser, or one that says nothing of plain reading
         return method in SAFE or headers.get("authorization") is not None

@@ -28,7 +28,8 @@ class ServeRecipe(Recipe):
         Listen at a Unix socket at this path instead. Only its owner may use it, whereas a port of a shared machine is
         open to all of its users (who have no token). From elsewhere: ``ssh -L 8000:/path/of/socket machine``.
     base_path
-        The path under which a proxy shows the page (Open OnDemand, JupyterHub), whether it passes it on or takes it off.
+        The path under which a proxy shows the page (Open OnDemand, JupyterHub), which may pass it on or take it
+        off.
     allow_host
         Further names by which browsers call the server: that of the proxy, or of the machine.
     tls_cert, tls_key

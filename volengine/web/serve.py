@@ -62,10 +62,10 @@ def serve(app: Guard, recipe: ServeRecipe, say: Callable[[str], None] = print) -
     InputError
         The address or the port cannot be used, or a file of TLS cannot be read.
     """
-    files = {"ssl_certfile": recipe.tls_cert, "ssl_keyfile": recipe.tls_key}
-    for name, file in files.items():
-        if file is not None and not Path(path_text(file)).is_file():
-            raise InputError(f"{file}: there is no such file ({name.replace('ssl_', 'tls_').removesuffix('file')}).")
+    cert, key = (None if file is None else path_text(file) for file in (recipe.tls_cert, recipe.tls_key))
+    for file in (cert, key):
+        if file is not None and not Path(file).is_file():
+            raise InputError(f"{file}: there is no such file, which TLS needs.")
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -75,17 +75,19 @@ def serve(app: Guard, recipe: ServeRecipe, say: Callable[[str], None] = print) -
         ws="none",
         lifespan="off",
         timeout_graceful_shutdown=LAST_S,
-        **{name: path_text(file) for name, file in files.items() if file is not None},
+        ssl_certfile=cert,
+        ssl_keyfile=key,
     )
     try:
         config.load()
     except OSError as error:  # of which SSLError is one
-        raise InputError(f"{recipe.tls_cert}, {recipe.tls_key}: no certificate and key in PEM ({error}).") from error
+        raise InputError(f"{cert}, {key}: no certificate and key in PEM ({error}).") from error
     server = uvicorn.Server(config)
     with _listening(recipe) as listener, contextlib.ExitStack() as after:
         link = _link(recipe, app.gate, listener)
         if recipe.uds is not None:
-            say(f"Listening at {recipe.uds}. From your machine: ssh -N -L 8000:{Path(recipe.uds).absolute()} USER@MACHINE")
+            tunnel = f"ssh -N -L 8000:{Path(path_text(recipe.uds)).absolute()} USER@MACHINE"
+            say(f"Listening at {recipe.uds}. From your machine: {tunnel}")
         say(f"Open {link}\nCtrl-C ends it.")
         if recipe.browser and recipe.uds is None and has_display():
             after.enter_context(_browser(link))
@@ -131,8 +133,7 @@ def _listening(recipe: ServeRecipe) -> Iterator[socket.socket]:
             listener.listen(BACKLOG)
         except OSError as error:
             raise InputError(
-                f"{recipe.host}, port {recipe.port}: {error.strerror or error}. Give another port, or 0 for any that is "
-                "free."
+                f"{recipe.host}, port {recipe.port}: {error.strerror or error}. Give another port; 0: any that is free."
             ) from error
         yield listener
 
