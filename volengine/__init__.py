@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     from volengine.tasks.train.samples import TrainSample
     from volengine.tasks.train.verb import train
     from volengine.tasks.verify.verb import verify
+    from volengine.web.recipe import ServeRecipe
+    from volengine.web.view.recipe import ViewRecipe
+    from volengine.web.view.verb import view
 
 __version__ = "0.1.0"
 
@@ -131,6 +134,9 @@ _MODULES = {
     "tasks.train.samples": ("TrainSample",),
     "tasks.train.verb": ("train",),
     "tasks.verify.verb": ("verify",),
+    "web.recipe": ("ServeRecipe",),
+    "web.view.recipe": ("ViewRecipe",),
+    "web.view.verb": ("view",),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -154,6 +160,7 @@ __all__ = [
     "RunRecipe",
     "ScoreRecipe",
     "SegmentRecipe",
+    "ServeRecipe",
     "SimulateRecipe",
     "SkeletonRecipe",
     "Stats",
@@ -166,6 +173,7 @@ __all__ = [
     "SweepRecipe",
     "TrainRecipe",
     "TrainSample",
+    "ViewRecipe",
     "VolengineError",
     "Volume",
     "__version__",
@@ -199,6 +207,7 @@ __all__ = [
     "train",
     "train_folds",
     "verify",
+    "view",
     "write_picks",
     "write_surfaces",
 ]

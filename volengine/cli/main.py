@@ -45,6 +45,7 @@ VERBS = {
     "crop": "A part of a volume as a volume of its own.",
     "picture": "Slices of a volume with predictions, labels, picks and surfaces: PNG, SVG.",
     "report": "Pages of what a run has found: slices, histograms, numbers, times.",
+    "view": "Volumes, predictions, labels, picks and surfaces in a browser.",
     "movie": "The slices of a volume one after the other, with the same: GIF, WebP, MP4.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
@@ -56,7 +57,10 @@ SECTIONS = {
     ),
     "Networks and data for them": ("annotate", "train", "models", "simulate"),
     "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
-    "Look and check": ("info", "report", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
+    "Look and check": (
+        *("info", "view", "report", "picture", "movie"),
+        *("status", "verify", "cluster", "env", "demo"),
+    ),
 }
 """The verbs as the help of the program lists them."""
 

@@ -24,7 +24,6 @@ from volengine.core.errors import VolengineError
 from volengine.core.feature_colours import WHITE, Colour, colour_of_feature, hexadecimal
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
-from volengine.engine.ledger import RunFolder
 from volengine.io.names import MRC_SUFFIXES, NODE_FILES, suffix_of
 from volengine.io.omezarr.image_levels import ImageLevels
 from volengine.io.omezarr.read import list_groups
@@ -32,6 +31,7 @@ from volengine.io.open import OpenVolume, open_volume
 from volengine.io.picks import read_all
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import feature_in, feature_of, tomogram_in
+from volengine.tasks.common.output_folders import FOLDERS, output_folder, sources_of, tomogram_of
 
 Layer = tuple[Any, dict[str, Any], str]
 Reader = Callable[[str | list[str]], list[Layer]]
@@ -39,9 +39,6 @@ Reader = Callable[[str | list[str]], list[Layer]]
 PICKS = (".star", ".tbl", ".tsv", ".csv")
 DIAMETER_A = 100.0
 """Of points whose picks do not say their volume."""
-
-FOLDERS = ("tomograms", "predictions", "gated", "")
-"""Where an output folder has its stores, in the order of their layers."""
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ def _layers_of(path: str) -> Callable[[str], list[Layer]] | None:
         return picks_layers
     if suffix in MRC_SUFFIXES:
         return file_layers
-    return folder_layers if place.is_dir() and _output_folder(place) is not None else None
+    return folder_layers if place.is_dir() and output_folder(place) is not None else None
 
 
 # -- volumes -----------------------------------------------------------------------------------------------
@@ -195,7 +192,7 @@ class Found:
 def folder_layers(path: str) -> list[Layer]:
     """The layers of the first tomogram of an output folder (or of the run folder in it): it, what was predicted, labels
     and picks. Of several tomograms the names of the others are logged."""
-    folder = _output_folder(Path(path))
+    folder = output_folder(Path(path))
     if folder is None:
         return []
     if suffix_of(str(folder)) == ".zarr":
@@ -203,35 +200,20 @@ def folder_layers(path: str) -> list[Layer]:
     stores = {where: sorted((folder / where).glob("*.zarr")) for where in FOLDERS}
     tables = [file for file in sorted((folder / "picks").glob("*")) if file.suffix in PICKS]
     tables += sorted(folder.glob("*.star"))
-    names = sorted({_tomogram_of(file) for files in (*stores.values(), tables) for file in files})
+    names = sorted({tomogram_of(file) for files in (*stores.values(), tables) for file in files})
     if not names:
         return []
     if len(names) > 1:
         log.warning(
             "%s has %d tomograms; %s is shown. The others: %s.", folder, len(names), names[0], ", ".join(names[1:])
         )
-    found = Found(tables={feature_in(f.stem): f for f in tables if _tomogram_of(f) == names[0]})
+    found = Found(tables={feature_in(f.stem): f for f in tables if tomogram_of(f) == names[0]})
     for where, files in stores.items():
-        for file in (f for f in files if _tomogram_of(f) == names[0]):
+        for file in (f for f in files if tomogram_of(f) == names[0]):
             _sort_in(found, where, str(file))
     if not found.tomograms:
-        found.tomograms = _sources(folder, names[0])
+        found.tomograms = sources_of(folder, names[0])
     return _layers(found, names[0])
-
-
-def _output_folder(path: Path) -> Path | None:
-    """The folder with the outputs: the given one; of a run folder the one it is in, or the store it is beside."""
-    if (path / "plans").is_dir():
-        store = path.with_name(path.name.removesuffix(".run"))
-        return store if store.is_dir() and store != path else path.parent
-    inside = [*path.glob("*.zarr"), *(path / name for name in FOLDERS[:3] if name and (path / name).is_dir())]
-    return path if inside or (path / "run" / "plans").is_dir() else None
-
-
-def _tomogram_of(file: Path) -> str:
-    """``TS_01`` of ``TS_01__membrane.ome.zarr`` and of ``TS_01.ome.zarr``."""
-    stem = file.name.removesuffix(".zarr").removesuffix(".ome") if file.suffix == ".zarr" else file.stem
-    return stem.rpartition("__")[0] or stem
 
 
 def _sort_in(found: Found, where: str, store: str) -> None:
@@ -242,20 +224,6 @@ def _sort_in(found: Found, where: str, store: str) -> None:
             (found.gated if where == "gated" else found.predictions)[_names(volume)[1] or volume.name] = volume
         else:
             found.tomograms.append(volume)
-
-
-def _sources(folder: Path, name: str) -> list[OpenVolume]:
-    """The tomogram that a run has read, where it has not written one itself."""
-    for run in (folder / "run", *folder.glob("*.run"), folder.with_name(f"{folder.name}.run")):
-        for plan in RunFolder(run).plans():
-            data = plan.read_json("plan.json")
-            if data is None or data["name"] != name:
-                continue
-            read = (source["volume"] for stage in data["stages"] for source in stage["arrays"].values())
-            for volume in map(Volume.from_json, read):
-                if volume.kind == "intensity" and volume.name == name and Path(volume.url).exists():
-                    return [open_volume(volume.url, name=name, identity="metadata")]
-    return []
 
 
 def _layers(found: Found, tomogram: str) -> list[Layer]:

@@ -1,0 +1,1 @@
+"""The browser's side: a server for pages that show and change what volengine has made."""

@@ -1,0 +1,1 @@
+"""Files of the pages that volengine serves: HTML, styles, scripts."""

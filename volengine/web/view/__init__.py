@@ -1,0 +1,1 @@
+"""view: volumes, predictions, labels, picks and surfaces of tomograms in a browser."""
