@@ -43,6 +43,7 @@ VERBS = {
     "crop": "A part of a volume as a volume of its own.",
     "picture": "Slices of a volume with predictions, labels, picks and surfaces: PNG, SVG.",
     "view": "Volumes, predictions, labels, picks and surfaces in a browser.",
+    "workbench": "A project in a browser: gallery, annotations.",
     "movie": "The slices of a volume one after the other, with the same: GIF, WebP, MP4.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
@@ -54,7 +55,7 @@ SECTIONS = {
     ),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
-    "Look and check": ("info", "view", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
+    "Look and check": ("info", "view", "workbench", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""
 
