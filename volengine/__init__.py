@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from volengine.io.open import OpenVolume, open_volume
     from volengine.io.picks import read_picks, write_picks
     from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces, write_surfaces
+    from volengine.tasks.annotate.export import export_training
+    from volengine.tasks.annotate.store import Annotations, new_annotations
+    from volengine.tasks.annotate.verb import annotate
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.crop import CropRecipe, crop
@@ -85,6 +88,9 @@ _MODULES = {
     "io.open": ("OpenVolume", "open_volume"),
     "io.picks": ("read_picks", "write_picks"),
     "io.surfaces": ("SurfaceFacts", "SurfaceSet", "open_surfaces", "write_surfaces"),
+    "tasks.annotate.export": ("export_training",),
+    "tasks.annotate.store": ("Annotations", "new_annotations"),
+    "tasks.annotate.verb": ("annotate",),
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
     "tasks.crop": ("CropRecipe", "crop"),
@@ -131,6 +137,7 @@ _MODULES = {
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Annotations",
     "Compete",
     "ConvertRecipe",
     "CropRecipe",
@@ -165,15 +172,18 @@ __all__ = [
     "Volume",
     "WorkbenchRecipe",
     "__version__",
+    "annotate",
     "convert",
     "crop",
     "denoise",
     "env",
     "export",
+    "export_training",
     "filter",
     "info",
     "interact",
     "movie",
+    "new_annotations",
     "open_surfaces",
     "open_volume",
     "pick",

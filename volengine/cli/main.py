@@ -20,6 +20,7 @@ VERBS = {
     "convert": "MRC, TIFF and others to OME-Zarr with a pyramid.",
     "filter": "Deconvolution, other voxel sizes, spectra, smoothing of tomograms.",
     "simulate": "Specimens, tilt series and tomograms with perfect truth.",
+    "annotate": "Labels, training boxes and points drawn by several people: versions, undo, training data.",
     "train": "Train a network on volumes and labels.",
     "segment": "Apply networks: one prediction per feature.",
     "denoise": "Tomograms or their halves through a network trained on half sets.",
@@ -53,7 +54,7 @@ SECTIONS = {
         *("convert", "filter", "denoise", "segment", "interact"),
         *("pick", "run", "collection", "export", "crop"),
     ),
-    "Networks and data for them": ("train", "models", "simulate"),
+    "Networks and data for them": ("annotate", "train", "models", "simulate"),
     "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
     "Look and check": ("info", "view", "workbench", "picture", "movie", "status", "verify", "cluster", "env", "demo"),
 }

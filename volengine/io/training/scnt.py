@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.json_text import parse_object, shown
 from volengine.io.tiff_chain import check_chain
@@ -63,6 +64,9 @@ class TrainingSet:
         Depth, height and width of the images.
     tomograms, features
         For each sample: the name of its tomogram, and of the annotated feature; ``""`` if the file does not state it.
+    places
+        For each sample where it was cut out, z, y, x, as the file counts; ``None`` if it does not state it. Empty for
+        TIFF files.
     facts
         The contents of ``metadata.json``, or the description of the TIFF file.
     images, labels
@@ -81,6 +85,7 @@ class TrainingSet:
     images: tuple[Place, ...] = ()
     labels: tuple[Place, ...] = ()
     tiff: bool = False
+    places: tuple[Index3 | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -193,7 +198,15 @@ def _open_tar(path: str) -> TrainingSet:
         facts=facts,
         images=tuple(images[name] for name in names),
         labels=tuple(labels[name] for name in names),
+        places=tuple(_place(k) for k in known),
     )
+
+
+def _place(said: dict[str, Any]) -> Index3 | None:
+    """Where a sample was cut out, if the file states it in whole numbers."""
+    values = [said.get(f"aisBoxCoordinate{axis}") for axis in "ZYX"]
+    whole = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and abs(v) < 2**31]
+    return index3(whole) if len(whole) == 3 else None
 
 
 def _members(path: str) -> dict[str, Place]:

@@ -1,0 +1,144 @@
+"""Killed at every single step of the file system: nothing earlier is lost, and the next one goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import os, shutil, sys
+from pathlib import Path
+import mrcfile
+import numpy as np
+import volengine as ve
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.tasks.annotate.compact import compact
+from volengine.tasks.annotate.images import behind, merge
+from volengine.tasks.annotate.store import Annotations, new_annotations
+
+folder, what = Path(sys.argv[1]), sys.argv[2]
+STEPS = {"open", "os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+SHAPE = (8, 40, 70)
+WHOLE = Box.of_shape(SHAPE)
+tomogram = folder / "TS_01.mrc"
+with mrcfile.new(tomogram) as mrc:
+    mrc.set_data(np.random.default_rng(0).normal(size=SHAPE).astype(np.float32))
+    mrc.voxel_size = 10.0
+
+
+def stroke(at, **more):
+    points = [[8, 8], [30, 66]]
+    return {"op": "brush", "feature": "membrane", "slice": at, "points": points, "radius": 3, **more}
+
+
+def begun(place):
+    made = new_annotations(tomogram, place, ("membrane",), user="ada")
+    made.do(stroke(1), "ada")
+    made.do(stroke(2, value="ignore"), "ada")
+    merge(made)
+    made.do(stroke(3), "ada")
+    made.do({"op": "undo"}, "ada")
+    return made
+
+
+def forked(task):
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        task()
+    except BaseException as error:
+        print(type(error).__name__, error, flush=True)
+        os._exit(1)
+    os._exit(0)
+
+
+def killed(task, step):
+    seen = 0
+
+    def count(event, arguments):
+        nonlocal seen
+        if event in STEPS and (event != "open" or str(folder) in str(arguments[0])):
+            seen += 1
+            if seen > step:
+                os._exit(9)
+
+    def run():
+        sys.addaudithook(count)
+        task()
+
+    return forked(run)
+
+
+def act(place):
+    if what == "new":
+        new_annotations(tomogram, place, ("membrane",), user="ada")
+        return
+    made = Annotations(place)
+    if what == "stroke":
+        made.do(stroke(5), "ada")
+    elif what == "merge":
+        merge(made)
+    else:
+        compact(made, 0)
+
+
+def check(place, before, after):
+    if what == "new":
+        try:
+            made = new_annotations(tomogram, place, ("membrane",), user="ada")
+        except InputError as error:
+            assert "annotations already" in str(error), error
+            made = Annotations(place)
+        if not made.features():
+            made.do({"op": "feature", "feature": "membrane"}, "ada")
+    else:
+        made = Annotations(place)
+        labels = made.labels("membrane", WHOLE)
+        assert (labels == before).all() or (labels == after).all()
+    made.do(stroke(6), "ada")
+    merge(made)
+    labels = made.labels("membrane", WHOLE)
+    assert (labels[6] == 1).any()
+    assert what == "new" or (labels[1] == before[1]).all()
+    image = ve.open_volume(place / "labels.ome.zarr", group="labels/membrane")
+    assert (image[:] == labels).all()
+    assert behind(made) == 0
+
+
+start = folder / "start.annotations"
+after = before = None
+if what != "new":
+    before = begun(start).labels("membrane", WHOLE)
+    shutil.copytree(start, folder / "end.annotations")
+    act(folder / "end.annotations")
+    after = Annotations(folder / "end.annotations").labels("membrane", WHOLE)
+    assert (after == before).all() == (what != "stroke")
+for step in range(1000):
+    place = folder / f"{step}.annotations"
+    if what != "new":
+        shutil.copytree(start, place)
+    ended = killed(lambda: act(place), step)
+    assert ended in (0, 9), ended
+    assert forked(lambda: check(place, before, after)) == 0, (step, sorted(str(p) for p in place.rglob("*")))
+    shutil.rmtree(place)
+    if ended == 0:
+        break
+print("steps", step)
+"""
+
+
+@pytest.mark.slow  # some 30 s of CPU together
+@pytest.mark.parametrize("what", ["new", "stroke", "merge", "compact"])
+def test_killed_at_every_step(tmp_path: Path, what: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    (tmp_path / "places").mkdir()
+    command = [sys.executable, str(script), str(tmp_path / "places"), what]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert int(ran.stdout.split()[-1]) > 5

@@ -1,0 +1,1 @@
+"""Annotate a tomogram: strokes, boxes and points of several users, versioned; training data from them."""
