@@ -1,6 +1,8 @@
 // Annotating: one tomogram, one slice. What is drawn is sent as an operation of the annotations, one after the other; the
 // labels on the screen are always those that the server has answered.
-import { Keys } from "./keys.js";
+import { annotateKeys } from "./annotate_keys.js";
+import { Contrast, short } from "./contrast.js";
+import { Marks } from "./marks.js";
 import { get, post, framed } from "./server.js";
 import { SliceView } from "./slice_view.js";
 import { Slices } from "./slices.js";
@@ -9,18 +11,12 @@ import { TOOLS, Tools } from "./tools.js";
 const $ = (id) => document.getElementById(id);
 const AXES = "zyx";
 const POLL_MS = 1500;
-const STEPS = 1000;
-const NEAR = 2; // slices at which a point without radius is seen
+const ASIDE = "#35e0ff"; // previews and predictions: no colour of a feature
 
 function made(tag, text = "", more = {}) {
   const element = document.createElement(tag);
   element.textContent = text;
   return Object.assign(element, more);
-}
-
-function short(value) {
-  if (value === 0 || (Math.abs(value) >= 0.01 && Math.abs(value) < 1e5)) return Number(value.toPrecision(4)).toString();
-  return value.toExponential(2);
 }
 
 export class Annotate {
@@ -32,14 +28,15 @@ export class Annotate {
     this.state = { version: 0, features: [], boxes: [], points: [], undo: false, redo: false };
     this.queue = Promise.resolve();
     this.waiting = 0;
-    this.windows = {};
     this.preview = null;
     this.view = new SliceView($("canvas"));
     this.view.onzoom = () => ($("zoom").textContent = `${Math.round(100 * this.view.scale)} %`);
+    this.contrast = new Contrast(this.view);
+    this.marks = new Marks(this.view, this);
     this.tools = new Tools(this.view, this);
     this.slices = new Slices((asked, slice) => this.arrived(asked, slice));
     this.connect();
-    this.keys();
+    annotateKeys(this).list($("keyList"));
     this.poll();
   }
 
@@ -66,7 +63,7 @@ export class Annotate {
     $("taking").hidden = !predictions.length;
     $("prediction").replaceChildren(made("option", "none", { value: "" }), ...predictions.map((one) => made("option", one.name, { value: one.key })));
     this.places = {};
-    this.windows = {};
+    this.contrast.forget(tomogram.contrast);
     this.hidden.clear();
     this.state = { version: 0, features: [], boxes: [], points: [], undo: false, redo: false };
     await this.readState();
@@ -117,60 +114,14 @@ export class Annotate {
     if (asked !== this.slices.wanted || asked.number !== this.number) return;
     this.labels = labels;
     this.predicted = predicted;
-    this.filter = asked.filter;
     const [y, x] = this.tomogram.voxel_size.filter((_, at) => AXES[at] !== asked.axis);
     const least = Math.min(y, x);
     this.view.show(slice, { y: y / least, x: x / least });
-    this.applyWindow();
+    this.contrast.apply(asked.filter);
     this.paintLabels();
     this.tell(this.tools.at);
     document.body.dataset.slice = `${asked.axis}=${asked.index}`;
     document.body.dataset.version = String(labels.head.version);
-  }
-
-  // -- contrast ---------------------------------------------------------------------------------------------
-
-  applyWindow() {
-    const { low, high } = this.view.slice;
-    const kind = this.filter === "sobel" ? "sobel" : "plain";
-    const [black, white] = (this.windows[kind] ??= kind === "plain" ? [...this.tomogram.contrast] : [low, low + 0.6 * (high - low)]);
-    const place = (value) => Math.round((STEPS * (value - low)) / (high - low));
-    $("black").value = place(black);
-    $("white").value = place(white);
-    $("blackSaid").textContent = short(black);
-    $("whiteSaid").textContent = short(white);
-    this.view.window(black, white, $("invert").getAttribute("aria-pressed") === "true");
-  }
-
-  setWindow(black, white) {
-    this.windows[this.filter === "sobel" ? "sobel" : "plain"] = [black, white];
-    this.applyWindow();
-  }
-
-  slide() {
-    if (!this.view.slice) return;
-    const { low, high } = this.view.slice;
-    const at = (id) => low + ((high - low) * Number($(id).value)) / STEPS;
-    this.setWindow(at("black"), at("white"));
-  }
-
-  auto() {
-    if (!this.view.slice) return;
-    const { values, low, high } = this.view.slice;
-    const counts = new Uint32Array(65536);
-    for (const value of values) counts[value]++;
-    const quantile = (part) => {
-      let left = part * values.length;
-      for (let value = 0; value < counts.length; value++) if ((left -= counts[value]) <= 0) return low + ((high - low) * value) / 65535;
-      return high;
-    };
-    this.setWindow(quantile(0.005), quantile(0.995));
-  }
-
-  invert() {
-    const button = $("invert");
-    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
-    if (this.view.slice) this.applyWindow();
   }
 
   // -- what is annotated ------------------------------------------------------------------------------------
@@ -282,7 +233,7 @@ export class Annotate {
     );
     $("empty").textContent = "";
     const drawn = this.drawn();
-    $("drawnOn").textContent = this.feature ? `${this.feature}: drawn on ${drawn.length} slices along ${this.axis}` : "Add a feature to begin.";
+    $("drawnOn").textContent = this.feature ? `${this.feature}: drawn on ${drawn.length} ${drawn.length === 1 ? "slice" : "slices"} along ${this.axis}` : "Add a feature to begin.";
     $("drawnBefore").disabled = $("drawnAfter").disabled = !drawn.length;
   }
 
@@ -380,117 +331,6 @@ export class Annotate {
     $("at").textContent = [`${this.axis} ${this.index}`, `${axes[0]} ${row}`, `${axes[1]} ${column}`, value, ...under].join(" · ");
   }
 
-  // -- boxes and points -------------------------------------------------------------------------------------
-
-  // The rows and columns of a box on the slice; null if it is elsewhere.
-  onSlice({ box }) {
-    const across = AXES.indexOf(this.axis);
-    if (this.index < box[across] || this.index >= box[across + 3]) return null;
-    const [row, column] = [0, 1, 2].filter((axis) => axis !== across);
-    return { top: box[row], left: box[column], bottom: box[row + 3], right: box[column + 3] };
-  }
-
-  addBox(from, to) {
-    const { rows, columns } = this.view.slice;
-    const side = this.side();
-    const ends = (a, b, size) => {
-      if (to) return [Math.max(0, Math.floor(Math.min(a, b))), Math.min(size, Math.ceil(Math.max(a, b)))];
-      const length = Math.min(side, size);
-      const start = Math.min(Math.max(0, Math.floor(a) - Math.floor(side / 2)), size - length);
-      return [start, start + length];
-    };
-    const parts = [ends(from.row, to?.row, rows), ends(from.column, to?.column, columns)];
-    if (parts.some(([start, stop]) => stop <= start)) return;
-    this.sendBox(parts);
-  }
-
-  sendBox(parts) {
-    const all = [...parts];
-    all.splice(AXES.indexOf(this.axis), 0, [this.index, this.index + 1]);
-    this.send({ op: "box", feature: this.feature, box: all.map(([start, stop]) => `${start}:${stop}`).join(",") });
-  }
-
-  wholeSlice() {
-    if (this.view.slice && this.ready()) this.sendBox([[0, this.view.slice.rows], [0, this.view.slice.columns]]);
-  }
-
-  removeBox({ row, column }) {
-    const under = this.state.boxes.filter((one) => {
-      const at = one.feature === this.feature && this.onSlice(one);
-      return at && row >= at.top && row < at.bottom && column >= at.left && column < at.right;
-    });
-    if (under.length) this.send({ op: "remove", item: under[under.length - 1].item });
-    else this.bench.say("There is no box of this feature here.", true);
-  }
-
-  // Where a point is on the slice, and the radius of its ball there; null if it does not reach it.
-  pointAt({ position, radius }) {
-    const across = AXES.indexOf(this.axis);
-    const away = Math.abs(position[across] - this.index);
-    const reach = radius ?? NEAR;
-    if (away > Math.max(reach, 0.5)) return null;
-    const [row, column] = position.filter((_, axis) => axis !== across);
-    return { row: row + 0.5, column: column + 0.5, radius: Math.sqrt(Math.max(0, reach * reach - away * away)), centre: away <= 0.5 };
-  }
-
-  addPoint({ row, column }) {
-    const position = [Math.floor(row), Math.floor(column)];
-    position.splice(AXES.indexOf(this.axis), 0, this.index);
-    this.send({ op: "point", feature: this.feature, position, radius: this.radius() });
-  }
-
-  removePoint({ row, column }) {
-    let best = null;
-    for (const one of this.state.points) {
-      const at = one.feature === this.feature && this.pointAt(one);
-      if (!at) continue;
-      const away = Math.hypot(at.row - row, at.column - column);
-      if (away <= Math.max(at.radius, 8 / this.view.scale) && (!best || away < best.away)) best = { away, item: one.item };
-    }
-    if (best) this.send({ op: "remove", item: best.item });
-    else this.bench.say("There is no point of this feature here.", true);
-  }
-
-  remove() {
-    if (!this.tools.at) return;
-    if (this.tools.tool === "box") this.removeBox(this.tools.at);
-    else if (this.tools.tool === "point") this.removePoint(this.tools.at);
-  }
-
-  // Boxes and points, under what is being drawn.
-  paint(context, pixel) {
-    if (!this.tomogram || !this.view.look.overlay) return;
-    const colours = new Map(this.state.features.map((one) => [one.name, one.colour]));
-    for (const one of this.state.boxes) {
-      const at = !this.hidden.has(one.feature) && this.onSlice(one);
-      if (!at) continue;
-      for (const [colour, width, dash] of [["#000a", 4, []], [colours.get(one.feature) ?? "#fff", 2, [7 * pixel, 4 * pixel]]]) {
-        context.strokeStyle = colour;
-        context.lineWidth = width * pixel;
-        context.setLineDash(dash);
-        context.strokeRect(at.left, at.top, at.right - at.left, at.bottom - at.top);
-      }
-      context.setLineDash([]);
-    }
-    for (const one of this.state.points) {
-      const at = !this.hidden.has(one.feature) && this.pointAt(one);
-      if (!at) continue;
-      for (const [colour, width] of [["#000a", 4], [colours.get(one.feature) ?? "#fff", 2]]) {
-        context.strokeStyle = colour;
-        context.lineWidth = width * pixel;
-        context.beginPath();
-        context.ellipse(at.column, at.row, Math.max(at.radius, 2 * pixel), Math.max(at.radius, 2 * pixel), 0, 0, 2 * Math.PI);
-        context.stroke();
-        if (at.centre) {
-          context.fillStyle = colour;
-          context.beginPath();
-          context.ellipse(at.column, at.row, (width + 1) * pixel, (width + 1) * pixel, 0, 0, 2 * Math.PI);
-          context.fill();
-        }
-      }
-    }
-  }
-
   paintLabels() {
     if (!this.view.slice || !this.labels) return;
     const names = this.state.features.filter((one) => !this.hidden.has(one.name));
@@ -500,10 +340,10 @@ export class Annotate {
       const above = Math.round(65535 * Number($("above").value));
       const found = new Uint8Array(this.predicted.length);
       for (let at = 0; at < found.length; at++) found[at] = this.predicted[at] > above ? 1 : 0;
-      layers.unshift({ labels: found, colour: "#ffffff" });
+      layers.unshift({ labels: found, colour: ASIDE });
     }
     const preview = this.preview && this.preview.axis === this.axis ? this.preview.planes.get(this.index) : undefined;
-    if (preview) layers.push({ labels: preview, colour: "#ffffff" });
+    if (preview) layers.push({ labels: preview, colour: ASIDE });
     this.view.overlay(layers);
   }
 
@@ -519,7 +359,7 @@ export class Annotate {
     const by = new Map(Array.from({ length: head.count }, (_, at) => [first + 1 + at, planes.subarray(at * size, (at + 1) * size)]));
     this.preview = { feature, axis, between: head.between, planes: by };
     $("confirming").hidden = false;
-    this.bench.say(`White: ${feature} in slices ${first + 1} to ${head.between[1] - 1}. Enter takes it, Esc does not.`);
+    this.bench.say(`Cyan: ${feature} in slices ${first + 1} to ${head.between[1] - 1}. Enter takes it, Esc does not.`);
     if (!by.has(index)) await this.turnTo(axis, first + 1);
     else this.paintLabels();
   }
@@ -584,10 +424,6 @@ export class Annotate {
     on("smaller", "click", () => this.view.zoom(1 / 1.25));
     on("larger", "click", () => this.view.zoom(1.25));
     on("fit", "click", () => this.view.fit());
-    for (const id of ["black", "white"]) on(id, "input", () => this.slide());
-    on("auto", "click", () => this.auto());
-    on("invert", "click", () => this.invert());
-    on("original", "click", () => this.view.slice && this.setWindow(...(this.filter === "sobel" ? [0, 0.6 * this.view.slice.high] : this.tomogram.contrast)));
     for (const id of ["filter", "sigma", "mean"]) {
       on(id, "input", () => {
         this.eyeSaid();
@@ -653,58 +489,6 @@ export class Annotate {
     $("opacitySaid").textContent = `${$("opacity").value} %`;
     this.paintLabels();
     this.view.draw();
-  }
-
-  keys() {
-    const flip = (id) => {
-      $(id).checked = !$(id).checked;
-      this.looks();
-    };
-    const act = (what) => () => what();
-    const enter = (other) => {
-      if (this.preview) this.bench.trying(() => this.confirm());
-      else this.tools.press(other);
-    };
-    const filters = ["none", "gaussian", "sobel"];
-    this.keyboard = new Keys(
-      [
-        ...TOOLS.map(({ id, title, key }) => ({ keys: [key], what: title, act: () => this.tool(id) })),
-        { keys: ["[", "]"], what: "Smaller, larger (Shift+wheel)", act: (event) => this.resize(event.key === "[" ? -1 : 1) },
-        { keys: ["u"], what: "Draw ignore, or the feature", act: () => flip("ignore") },
-        { keys: ["Ctrl+z"], what: "Undo own", act: () => this.send({ op: "undo" }) },
-        { keys: ["Ctrl+y", "Ctrl+Shift+z"], what: "Redo own", act: () => this.send({ op: "redo" }) },
-        { keys: ["w", "s"], what: "Previous, next feature", act: (event) => this.step(event.key.toLowerCase() === "w" ? -1 : 1) },
-        { keys: [..."123456789"], shown: ["1", "…", "9"], what: "Feature of this number", act: (event) => this.state.features[event.key - 1] && this.choose(this.state.features[event.key - 1].name) },
-        { keys: ["n"], what: "New feature", act: () => $("newFeature").focus() },
-        { keys: ["ArrowLeft", "ArrowRight", "PageUp", "PageDown"], shown: ["←", "→"], what: "Slice (wheel)", act: (event) => this.turn(/Left|Up/.test(event.key) ? -1 : 1) },
-        { keys: ["Shift+ArrowLeft", "Shift+ArrowRight"], shown: ["Shift ←", "Shift →"], what: "Five slices", act: (event) => this.turn(event.key === "ArrowLeft" ? -5 : 5) },
-        { keys: ["Home", "End"], what: "First, last slice", act: (event) => this.turn(event.key === "Home" ? -1e6 : 1e6) },
-        { keys: ["ArrowUp", "ArrowDown"], shown: ["↑", "↓"], what: "Tomogram", act: (event) => this.neighbour(event.key === "ArrowUp" ? -1 : 1) },
-        { keys: [",", "."], what: "Slice drawn on", act: (event) => this.jump(event.key === "," ? -1 : 1) },
-        { keys: ["v"], what: "Next axis", act: () => this.along(AXES[(AXES.indexOf(this.axis) + 1) % 3]) },
-        { keys: ["+", "=", "-"], shown: ["+", "-"], what: "Zoom (Ctrl+wheel)", act: (event) => this.view.zoom(event.key === "-" ? 1 / 1.25 : 1.25) },
-        { keys: ["0"], what: "Fit", act: () => this.view.fit() },
-        { keys: ["Ctrl+ArrowLeft", "Ctrl+ArrowRight", "Ctrl+ArrowUp", "Ctrl+ArrowDown"], shown: ["Ctrl + arrows", "Space + drag"], what: "Pan (middle button)", act: (event) => this.panBy(event.key) },
-        { keys: ["a"], what: "Automatic contrast", act: act(() => this.auto()) },
-        { keys: ["i"], what: "Invert", act: act(() => this.invert()) },
-        { keys: ["z"], what: "Next filter", act: () => this.nextFilter(filters) },
-        { keys: ["o"], what: "Overlay on, off", act: () => flip("overlay") },
-        { keys: ["x"], what: "Hide the feature in hand", act: () => this.toggle(this.feature) },
-        { keys: ["Shift+i"], what: "Interpolate between slices", act: () => this.bench.trying(() => this.interpolate()) },
-        { keys: ["Shift+r"], what: "The whole slice as a box", act: () => this.wholeSlice() },
-        { keys: ["Delete"], what: "Remove box or point (right button)", act: () => this.remove() },
-        { keys: ["Alt+ArrowLeft", "Alt+ArrowRight", "Alt+ArrowUp", "Alt+ArrowDown"], shown: ["Alt + arrows"], what: "Move the cursor (Shift: by 10)", act: (event) => this.cursor(event.key, 1) },
-        { keys: ["Alt+Shift+ArrowLeft", "Alt+Shift+ArrowRight", "Alt+Shift+ArrowUp", "Alt+Shift+ArrowDown"], shown: [], what: "", act: (event) => this.cursor(event.key, 10) },
-        { keys: ["Enter"], what: "Use the tool at the cursor; take a preview", act: () => enter(false) },
-        { keys: ["Shift+Enter"], what: "Erase or remove at the cursor", act: () => enter(true) },
-        { keys: ["c"], what: "Close the polygon (double click)", act: () => this.tools.close() },
-        { keys: ["Escape"], what: "Cancel", act: () => (this.tools.cancel(), this.cancel()) },
-        { keys: ["g"], what: "Gallery", act: () => (location.hash = "") },
-        { keys: ["?"], what: "These keys", act: () => $("keys").showModal() },
-      ].filter(Boolean),
-      () => this.bench.section === "annotate",
-    );
-    this.keyboard.list($("keyList"));
   }
 
   nextFilter(filters) {

@@ -53,10 +53,10 @@ export class Gallery {
     const title = made("button", name, { type: "button", className: "title", title: "Annotate" });
     title.addEventListener("click", () => this.bench.show(number));
     const cell = (className = "cell") => made("div", "", { className });
-    one.cells = { shape: cell(), voxel: cell(), picks: cell("cell wide"), slices: cell("cell wide"), tags: cell("cell wide") };
-    const note = made("button", "✎", { type: "button", title: "Tags and note", ariaLabel: `Tags and note of ${name}` });
+    one.cells = { shape: cell("cell shape"), voxel: cell(), picks: cell("cell wide"), slices: cell("cell wide"), tags: cell("cell wide") };
+    const note = made("button", "✎", { type: "button", title: "Tags and note", className: "edit", ariaLabel: `Tags and note of ${name}` });
     note.addEventListener("click", () => this.askNote(one));
-    const head = made("div", "", { className: "cell" });
+    const head = made("div", "", { className: "cell title-cell" });
     head.append(title);
     const select = made("div");
     select.append(one.box);
@@ -105,10 +105,10 @@ export class Gallery {
     cells.voxel.textContent = one.voxel_size ? `${this.size(one.voxel_size)} Å` : "";
     cells.picks.replaceChildren(...Object.entries(one.picks).map(([name, count]) => made("span", `${name} ${count}`, { className: "amount" })));
     const said = Object.entries(one.annotated).map(([name, counts]) => {
-      const parts = [`${counts.slices} slices`];
-      if (counts.boxes) parts.push(`${counts.boxes} boxes`);
-      if (counts.points) parts.push(`${counts.points} points`);
-      return made("span", `${name}: ${parts.join(", ")}`, { className: "amount" });
+      const parts = [["slices", "slice"], ["boxes", "box"], ["points", "point"]]
+        .filter(([key]) => counts[key])
+        .map(([key, single]) => `${counts[key]} ${counts[key] === 1 ? single : key}`);
+      return made("span", `${name}: ${parts.join(", ") || "nothing yet"}`, { className: "amount" });
     });
     if (one.error) said.push(made("span", one.error, { className: "fault" }));
     cells.slices.replaceChildren(...said);

@@ -88,13 +88,13 @@ export class Tools {
         this.lasso = !other && pointer !== undefined;
         break;
       case "box":
-        if (other) this.page.removeBox(place);
-        else if (pointer === undefined) this.page.addBox(place, null);
+        if (other) this.page.marks.removeBox(place);
+        else if (pointer === undefined) this.page.marks.addBox(place, null);
         else this.rectangle = { from: place, to: place };
         break;
       case "point":
-        if (other) this.page.removePoint(place);
-        else if (this.view.inside(place)) this.page.addPoint(place);
+        if (other) this.page.marks.removePoint(place);
+        else if (this.view.inside(place)) this.page.marks.addPoint(place);
         break;
       default:
     }
@@ -141,7 +141,7 @@ export class Tools {
       const { from, to } = this.rectangle;
       this.rectangle = null;
       const dragged = Math.max(Math.abs(from.row - to.row) * this.view.stepY, Math.abs(from.column - to.column) * this.view.stepX) > 5;
-      this.page.addBox(from, dragged ? to : null);
+      this.page.marks.addBox(from, dragged ? to : null);
     }
     this.view.draw();
   }
@@ -225,7 +225,7 @@ export class Tools {
 
   // Strokes that the server does not have yet, what is being drawn, and the outline of the tool. One unit is a voxel.
   paint(context, pixel) {
-    this.page.paint(context, pixel);
+    this.page.marks.paint(context, pixel);
     const here = this.page.slice();
     for (const stroke of [...this.pending, ...(this.stroke ? [this.stroke] : [])]) {
       if (stroke.slice.axis === here.axis && stroke.slice.slice === here.slice) this.paintStroke(context, stroke);

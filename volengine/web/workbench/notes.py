@@ -97,7 +97,7 @@ def _checked(given: Any) -> Note:
     return {"tags": list(dict.fromkeys(check_name(tag, "tag") for tag in tags)), "note": note}
 
 
-def write_list(folder: Path, name: str, paths: Sequence[str], *, replace: bool = False) -> Path:
+def write_list(folder: Path, name: Any, paths: Sequence[str], *, replace: bool = False) -> Path:
     """Write a selection as a list, a path a line; return its file.
 
     Parameters

@@ -88,7 +88,7 @@ class Bench:
         if not isinstance(numbers, list) or not all(type(n) is int for n in numbers):
             raise InputError("A list has a name and the numbers of its tomograms.")
         paths = [self._path(number) for number in sorted(set(numbers))]
-        file = write_list(self.lists, str(given.get("name", "")), paths, replace=given.get("replace") is True)
+        file = write_list(self.lists, given.get("name"), paths, replace=given.get("replace") is True)
         return {"file": str(file), "tomograms": len(paths)}
 
     def _path(self, number: int) -> str:
