@@ -53,25 +53,38 @@ class Thing:
 
 @dataclass
 class Tomogram:
-    """A tomogram by its name, and what there is of it; ``source`` is where it is if a run has read it elsewhere."""
+    """A tomogram by its name, and what there is of it.
+
+    ``folder`` is the output folder in which it was found, whose run may know where the tomogram itself is; ``notes``
+    say what was left out.
+    """
 
     name: str
     things: list[Thing] = field(default_factory=list)
     folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 class _Found:
     """Tomograms by their names, in the order in which they are found."""
 
-    def __init__(self) -> None:
+    def __init__(self, links: bool) -> None:
         self.tomograms: dict[str, Tomogram] = {}
+        self.links = links
+
+    def named(self, name: str) -> Tomogram:
+        known = same_tomogram(name, self.tomograms) or name
+        return self.tomograms.setdefault(known, Tomogram(known))
 
     def add(self, name: str, thing: Thing) -> Tomogram:
-        known = same_tomogram(name, self.tomograms) or name
-        tomogram = self.tomograms.setdefault(known, Tomogram(known))
+        tomogram = self.named(name)
         if thing not in tomogram.things:
             tomogram.things.append(thing)
         return tomogram
+
+    def count(self) -> int:
+        """Number of things and notes."""
+        return sum(len(one.things) + len(one.notes) for one in self.tomograms.values())
 
     def attach(self, name: str, thing: Thing) -> None:
         """Add what lies over a tomogram: to that of its name, or to the only one."""
@@ -80,7 +93,7 @@ class _Found:
         self.add(name, thing)
 
 
-def find(paths: Sequence[str], overlays: Sequence[str] = ()) -> list[Tomogram]:
+def find(paths: Sequence[str], overlays: Sequence[str] = (), *, links: bool = False) -> list[Tomogram]:
     """Sort what lies at paths by tomogram.
 
     Parameters
@@ -90,6 +103,8 @@ def find(paths: Sequence[str], overlays: Sequence[str] = ()) -> list[Tomogram]:
         volumes, manifests and lists, globs, URLs of volumes, projects of copick.
     overlays
         Volumes, picks and surfaces that lie over the tomogram, whatever their kind and name.
+    links
+        Whether links in output folders are followed that lead out of these.
 
     Raises
     ------
@@ -98,7 +113,7 @@ def find(paths: Sequence[str], overlays: Sequence[str] = ()) -> list[Tomogram]:
     InputError
         Something cannot be shown, or overlays have names that are those of none of several tomograms.
     """
-    found, beside = _Found(), []
+    found, beside = _Found(links), []
     for path in paths:
         beside += _sorted_in(found, path)
     alone = found if found.tomograms else None
@@ -129,7 +144,17 @@ def _role(path: str) -> Role:
     if suffix_of(path) in MESHES or (Path(path) / FACTS).is_file():
         return "surfaces"
     folder = "://" not in path and Path(path).is_dir()
-    return "picks" if not folder and is_picks(path) else "volume"
+    return "picks" if not folder and not _is_list(path) and is_picks(path) else "volume"
+
+
+def _is_list(path: str) -> bool:
+    """Whether a text file is a list of volumes and no table of coordinates: its first line names something."""
+    if suffix_of(path) != ".txt" or not Path(path).is_file():
+        return False
+    with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
+        lines = (line.strip() for line in file)
+        first = next((line for line in lines if line and not line.startswith("#")), "")
+    return "://" in first or bool(first and (Path(path).parent / first).exists())
 
 
 def _names(path: str, role: Role) -> list[str]:
@@ -204,10 +229,16 @@ def _lies_over(path: str) -> bool:
 
 def _folder(found: _Found, folder: Path) -> int:
     """Add what an output folder, or a folder of samples, has; the number of things."""
-    before = sum(len(one.things) for one in found.tomograms.values())
+    inside = folder.resolve()
+    before = found.count()
 
     def add(file: Path, role: Role, where: str, name: str = "") -> None:
-        found.add(name or tomogram_of(file), Thing(str(file), role, where)).folder = folder
+        tomogram = found.named(name or tomogram_of(file))
+        tomogram.folder = folder
+        if found.links or file.resolve().is_relative_to(inside):
+            found.add(tomogram.name, Thing(str(file), role, where))
+        else:
+            tomogram.notes.append(f"Not shown: {file}: is a link out of the folder; give its own path, or --links.")
 
     for where in (*FOLDERS, *TRUTH):
         stores = [str(file) for file in sorted((folder / where).glob("[!.]*.zarr"))]
@@ -224,8 +255,8 @@ def _folder(found: _Found, folder: Path) -> int:
         if file.is_dir() and any(file.glob("*.ply")):
             add(file, "surfaces", "truth", file.name)
     if (folder / "tomograms").is_dir() or any((folder / name).is_dir() for name in FOLDERS[:3]):
-        return sum(len(one.things) for one in found.tomograms.values()) - before
+        return found.count() - before
     for file in sorted(folder.glob("[!.]*")):
         if suffix_of(file.name) in set(VOLUME_SUFFIXES) - {".zarr"} and file.is_file() and not is_picks(str(file)):
             add(file, "volume", "")
-    return sum(len(one.things) for one in found.tomograms.values()) - before
+    return found.count() - before

@@ -8,8 +8,8 @@ without levels is given those that ``volengine convert`` would write, voxel for 
 >>> import json
 >>> from volengine.io.open import open_volume
 >>> pyramid = Pyramid(open_volume("TS_01.ome.zarr"), ChunkCache(1_000_000))
->>> pyramid.array(0)["dtype"], len(pyramid.levels)
-('<f4', 2)
+>>> pyramid.array(0)["data_type"], len(pyramid.levels)
+('float32', 2)
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LABELS = {"int8": "uint32", "int16": "uint32", "int32": "uint32", "int64": "uint
 LABELS |= {"float16": "uint32", "float32": "uint32", "float64": "uint64"}
 """The same of labels, whose voxels must be whole numbers from 0."""
 
-_CODEC = {"id": "blosc", "cname": "lz4", "clevel": 3, "shuffle": 1, "blocksize": 0}
+_CODEC = {"cname": "lz4", "clevel": 3, "blocksize": 0}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Pyramid:
         self.volume, self.cache = volume, cache
         self.labels = volume.kind == "labels" if labels is None else labels
         self.dtype = np.dtype((LABELS if self.labels else NUMBERS).get(volume.dtype, volume.dtype))
-        self._codec = numcodecs.get_codec(_CODEC)
+        self._codec = numcodecs.get_codec({"id": "blosc", "shuffle": 1, **_CODEC})
 
     @cached_property
     def levels(self) -> tuple[PyramidLevel, ...]:
@@ -97,8 +97,8 @@ class Pyramid:
 
     # -- metadata ------------------------------------------------------------------------------------------
 
-    def attributes(self, offset: Vector3, half: Vector3) -> dict[str, Any]:
-        """The attributes of the image: OME-Zarr 0.4, lengths in angstrom.
+    def group(self, offset: Vector3, half: Vector3) -> dict[str, Any]:
+        """The metadata of the group: OME-Zarr 0.5, lengths in angstrom.
 
         Parameters
         ----------
@@ -117,21 +117,27 @@ class Pyramid:
             moved = {"type": "translation", "translation": at}
             datasets.append({"path": str(number), "coordinateTransformations": [scale, moved]})
         axes = [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
-        return {"multiscales": [{"version": "0.4", "axes": axes, "datasets": datasets}]}
+        ome = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+        return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
 
     def array(self, number: int) -> dict[str, Any]:
-        """The metadata of a level's array: Zarr 2."""
+        """The metadata of a level's array: Zarr 3."""
         level = self._level(number)
+        blosc = {**_CODEC, "shuffle": "shuffle", "typesize": self.dtype.itemsize}
         return {
-            "zarr_format": 2,
+            "zarr_format": 3,
+            "node_type": "array",
             "shape": list(level.shape),
-            "chunks": list(level.chunk),
-            "dtype": self.dtype.newbyteorder("<").str,
-            "compressor": _CODEC,
+            "data_type": self.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(level.chunk)}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "codecs": [
+                {"name": "bytes", "configuration": {"endian": "little"}},
+                {"name": "blosc", "configuration": blosc},
+            ],
             "fill_value": 0,
-            "order": "C",
-            "filters": None,
-            "dimension_separator": ".",
+            "attributes": {},
+            "dimension_names": ["z", "y", "x"],
         }
 
     # -- voxels --------------------------------------------------------------------------------------------
@@ -159,7 +165,7 @@ class Pyramid:
             whole = np.zeros(chunk, voxels.dtype)
             whole[tuple(slice(0, n) for n in voxels.shape)] = voxels
             voxels = whole
-        return bytes(self._codec.encode(np.ascontiguousarray(voxels)))
+        return bytes(self._codec.encode(np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))))
 
     def voxels(self, number: int, cell: Index3) -> NDArray[Any]:
         """The voxels of a chunk inside of the volume, z, y, x, in the type that is sent; errors as :meth:`encoded`."""
@@ -229,9 +235,9 @@ def _chunk_of(volume: OpenVolume) -> Index3:
 
 
 def cell_of(key: str) -> Index3:
-    """The numbers in a chunk's key ``z.y.x``.
+    """The numbers in a chunk's key ``c/z/y/x``.
 
-    >>> cell_of("0.10.2")
+    >>> cell_of("c/0/10/2")
     (0, 10, 2)
 
     Raises
@@ -239,8 +245,12 @@ def cell_of(key: str) -> Index3:
     MissingError
         It is no such key.
     """
-    parts = key.split(".")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+    begin, *parts = key.split("/")
+    if (
+        begin != "c"
+        or len(parts) != 3
+        or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
+    ):
         raise MissingError(f"There is no chunk {key[:40]!r}.")
     return index3(map(int, parts))
 
@@ -253,22 +263,20 @@ def answer(pyramid: Pyramid, place: Mapping[str, Vector3], rest: str) -> tuple[b
     pyramid
         The volume.
     place
-        ``offset`` and ``half``, as of :meth:`Pyramid.attributes`.
+        ``offset`` and ``half``, as of :meth:`Pyramid.group`.
     rest
-        The path in the group: ``.zattrs``, ``0/.zarray``, ``0/1.2.3`` ...
+        The path in the group: ``zarr.json``, ``0/zarr.json``, ``0/c/1/2/3`` ...
 
     Raises
     ------
     MissingError
         Nothing does.
     """
-    if rest == ".zgroup":
-        return {"zarr_format": 2}, "application/json"
-    if rest == ".zattrs":
-        return pyramid.attributes(place["offset"], place["half"]), "application/json"
+    if rest == "zarr.json":
+        return pyramid.group(place["offset"], place["half"]), "application/json"
     number, _, name = rest.partition("/")
-    if not (number.isascii() and number.isdigit() and len(number) < 4) or "/" in name:
+    if not (number.isascii() and number.isdigit() and len(number) < 4):
         raise MissingError(f"There is no {rest[:80]!r} in this volume.")
-    if name == ".zarray":
+    if name == "zarr.json":
         return pyramid.array(int(number)), "application/json"
     return pyramid.encoded(int(number), cell_of(name)), "application/octet-stream"

@@ -35,6 +35,8 @@ class ViewRecipe(Recipe):
         same face, which is said.
     any_origin
         Show overlays although their origin is not that of the tomogram.
+    links
+        Follow links in the given folders that lead out of them.
     state
         Folder of saved views, which may be shared. Default: one of the user's own.
 
@@ -53,6 +55,7 @@ class ViewRecipe(Recipe):
     anonymous: bool = False
     mask_grid: Literal["auto", "faces", "centres"] = "auto"
     any_origin: bool = False
+    links: bool = False
     state: str | None = None
 
     def check(self) -> None:

@@ -149,7 +149,7 @@ def open_scene(tomogram: Tomogram, recipe: ViewRecipe, cache: ChunkCache) -> Sce
     VolengineError
         Nothing of it can be shown; the message says why.
     """
-    making = _Making(tomogram, recipe, cache)
+    making = _Making(tomogram, recipe, cache, notes=list(tomogram.notes))
     images = list(_images(making))
     if tomogram.folder is not None and not any(_is_tomogram(v, t) for v, t, _ in images):
         images = [(v, Thing(v.url, "volume"), v.url) for v in sources_of(tomogram.folder, tomogram.name)] + images

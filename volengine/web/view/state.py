@@ -30,7 +30,7 @@ _TINT = (
 )
 _BALLS = (
     '#uicontrol vec3 colour color(default="{colour}")\n'
-    "#uicontrol float opacity slider(min=0, max=1, default=0.6)\n"
+    "#uicontrol float opacity slider(min=0, max=1, default=0.8)\n"
     "{weight}"
     "void main() {{ {choose}setColor(vec4(colour, opacity)); }}\n"
 )
@@ -77,10 +77,10 @@ def layer_state(layer: Layer) -> dict[str, Any]:
         shader = _GREY if layer.colour is None else _TINT.format(colour=_hex(layer.colour))
         controls = {"normalized": {"range": [low, high], "window": _wide(low, high)}}
         look = {"opacity": 1.0, "blend": "default"} if layer.colour is None else {"opacity": 0.75, "blend": "default"}
-        source = f"{address}|zarr2:"
+        source = f"{address}|zarr3:"
         return {"type": "image", "source": source, **common, "shader": shader, "shaderControls": controls, **look}
     if layer.kind == "labels":
-        return {"type": "segmentation", "source": f"{address}|zarr2:", **common, "segments": [], "selectedAlpha": 0.5}
+        return {"type": "segmentation", "source": f"{address}|zarr3:", **common, "segments": [], "selectedAlpha": 0.5}
     source = f"{address}|neuroglancer-precomputed:"
     if layer.kind == "surfaces":
         chosen = [str(int(number)) for number in layer.numbers]

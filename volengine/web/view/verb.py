@@ -69,7 +69,7 @@ def view(
         use_anonymous()
     viewer_files()
     folder = default_folder() if recipe.state is None else Path(path_text(recipe.state))
-    found = find(path_texts(paths), recipe.overlay)
+    found = find(path_texts(paths), recipe.overlay, links=recipe.links)
     views = Views(found, recipe, SavedViews(folder))
     if len(found) == 1:
         views.scene(0)  # what is wrong with the only one is said here
