@@ -94,7 +94,8 @@ def test_slices_are_those_of_the_reader(client: Client, folder: Path, axis: str)
         low, high = float(reply.headers["x-low"]), float(reply.headers["x-high"])
         expected = np.clip(np.take(voxels, index, across), low, high)
         assert np.abs(grey(reply) - expected).max() <= (high - low) / 65535
-    assert low < voxels.min() and voxels.max() > 0.9
+    assert low < voxels.min()
+    assert voxels.max() > 0.9
     assert client.get(f"/api/tomograms/1/slice?axis={axis}&index={SHAPE[across]}").status == 400
 
 
@@ -159,10 +160,12 @@ def test_strokes_are_in_the_store_and_on_the_slice(drawn: tuple[Client, Path]) -
     assert np.array_equal(whole[4] == 1, way & (whole[4] != 2))
     for axis, index in (("z", 4), ("y", 8), ("x", 10)):
         head, found = planes(client.get(f"/api/tomograms/1/labels?axis={axis}&index={index}"))
-        assert head["version"] == 3 and head["features"] == ["membrane"]
+        assert head["version"] == 3
+        assert head["features"] == ["membrane"]
         assert np.array_equal(found[0], np.take(whole, index, "zyx".index(axis)))
     head, found = planes(client.get("/api/tomograms/1/labels?axis=z&index=0"))
-    assert head["features"] == [] and found.shape[0] == 0
+    assert head["features"] == []
+    assert found.shape[0] == 0
     assert planes(client.get("/api/tomograms/0/labels?axis=z&index=0"))[0]["version"] == 0
 
 
@@ -176,7 +179,8 @@ def test_everybody_undoes_own_strokes(drawn: tuple[Client, Path]) -> None:
     assert draw(client, {"op": "undo"}).json["of"] == 2
     assert draw(client, {"op": "undo"}, user="eve").status == 400
     state = client.get("/api/tomograms/1/annotations?user=ada").json
-    assert state["redo"] and state["features"][0]["slices"] == {"z": [5]}
+    assert state["redo"]
+    assert state["features"][0]["slices"] == {"z": [5]}
     assert client.get("/api/tomograms/1/version").json == {"version": 4}
 
 
@@ -188,7 +192,8 @@ def test_boxes_and_points_come_and_go(drawn: tuple[Client, Path]) -> None:
     assert [one["box"] for one in state["boxes"]] == [[4, 8, 0, 5, 24, 16]]
     assert [(one["position"], one["radius"]) for one in state["points"]] == [([4, 20, 30], 3)]
     facts = client.get("/api/facts?start=0&count=9").json
-    assert facts[1]["annotated"] == {"membrane": {"slices": 0, "boxes": 1, "points": 1}} and facts[0]["annotated"] == {}
+    assert facts[1]["annotated"] == {"membrane": {"slices": 0, "boxes": 1, "points": 1}}
+    assert facts[0]["annotated"] == {}
     draw(client, {"op": "remove", "item": state["boxes"][0]["item"]})
     assert client.get("/api/tomograms/1/annotations").json["boxes"] == []
 
@@ -199,7 +204,8 @@ def test_the_preview_of_an_interpolation_is_what_is_drawn(drawn: tuple[Client, P
     for index, radius in ((2, 3), (8, 6)):
         draw(client, {**STROKE, "slice": index, "points": [[20, 20]], "radius": radius})
     head, found = planes(client.get("/api/tomograms/1/between?feature=membrane&axis=z&index=5"))
-    assert head["between"] == [2, 8] and len(found) == 5
+    assert head["between"] == [2, 8]
+    assert len(found) == 5
     draw(client, {"op": "interpolate", "feature": "membrane", "between": head["between"]})
     with volengine.Annotations(folder) as store:
         assert np.array_equal(store.labels("membrane", Box((3, 0, 0), (8, 40, 48))), found)
@@ -207,7 +213,8 @@ def test_the_preview_of_an_interpolation_is_what_is_drawn(drawn: tuple[Client, P
 
 def test_predictions_are_shown_and_taken_by_their_keys(client: Client, folder: Path) -> None:
     facts = client.get("/api/tomograms/1").json
-    assert facts["name"] == "TS_01" and [one["name"] for one in facts["predictions"]] == ["ribosome"]
+    assert facts["name"] == "TS_01"
+    assert [one["name"] for one in facts["predictions"]] == ["ribosome"]
     key = facts["predictions"][0]["key"]
     stored = volengine.open_volume(folder / "predictions" / "TS_01__ribosome.ome.zarr").read()
     reply = client.get(f"/api/tomograms/1/slice?axis=z&index=7&prediction={key}")
@@ -216,7 +223,8 @@ def test_predictions_are_shown_and_taken_by_their_keys(client: Client, folder: P
     take = {"op": "take", "feature": "ribosome", "prediction": key, "above": 0.5, "box": "7:8,:,:"}
     assert draw(client, take).status == 201
     _, found = planes(client.get("/api/tomograms/1/labels?axis=z&index=7"))
-    assert np.array_equal(found[0] == 1, stored[7] > 0) and found.sum() == 16
+    assert np.array_equal(found[0] == 1, stored[7] > 0)
+    assert found.sum() == 16
     path = str(folder / "predictions" / "TS_01__ribosome.ome.zarr")
     assert draw(client, {**take, "prediction": path}).status == 404  # paths are no keys
     assert draw(client, {"op": "labels", "feature": "ribosome", "volume": path}).status == 400
@@ -242,14 +250,15 @@ def test_two_servers_draw_at_once(tmp_path: Path) -> None:
 
 
 def test_annotations_of_other_voxels_are_refused(drawn: tuple[Client, Path]) -> None:
-    client, folder = drawn
+    _client, folder = drawn
     (folder.parents[1] / "TS_01.mrc").unlink()
     write_mrc(folder.parents[1] / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
-    os.rename(folder, folder.with_name("TS_01.annotations"))  # noqa: PTH104
+    os.rename(folder, folder.with_name("TS_01.annotations"))
     bench, other = bench_of(folder.parents[1])
     with other:
         reply = other.get("/api/tomograms/0/annotations")
-        assert reply.status == 400 and "(12, 40, 48)" in reply.json["error"]
+        assert reply.status == 400
+        assert "(12, 40, 48)" in reply.json["error"]
     bench.annotating.close()
 
 
@@ -258,11 +267,15 @@ def test_annotations_of_other_voxels_are_refused(drawn: tuple[Client, Path]) -> 
 
 def test_the_gallery_lists_what_there_is(client: Client) -> None:
     project = client.get("/api/project").json
-    assert project["tomograms"] == [HOSTILE, "TS_01"] and project["user"] == "ada" and project["writable"]
+    assert project["tomograms"] == [HOSTILE, "TS_01"]
+    assert project["user"] == "ada"
+    assert project["writable"]
     facts = client.get("/api/facts?start=0&count=50").json
     assert [one["number"] for one in facts] == [0, 1]
-    assert facts[1]["shape"] == list(SHAPE) and facts[1]["voxel_size"] == [10.0] * 3
-    assert facts[1]["picks"] == {"ribosome": 2} and facts[0]["picks"] == {}
+    assert facts[1]["shape"] == list(SHAPE)
+    assert facts[1]["voxel_size"] == [10.0] * 3
+    assert facts[1]["picks"] == {"ribosome": 2}
+    assert facts[0]["picks"] == {}
     assert client.get("/api/facts?start=1&count=1").json == facts[1:]
 
 
@@ -270,7 +283,8 @@ def test_thumbnails_are_small_and_kept(client: Client, folder: Path) -> None:
     from PIL import Image
 
     reply = client.get("/api/tomograms/1/thumbnail")
-    assert reply.headers["content-type"] == "image/webp" and len(reply.body) <= 12_000
+    assert reply.headers["content-type"] == "image/webp"
+    assert len(reply.body) <= 12_000
     assert Image.open(io.BytesIO(reply.body)).size == (SHAPE[2], SHAPE[1])
     kept = folder / ".workbench" / "thumbnails"
     assert [one.read_bytes() for one in kept.iterdir()].count(reply.body) >= 1
@@ -289,7 +303,8 @@ def test_notes_and_lists_are_kept_in_the_project(tmp_path: Path) -> None:
         assert Notes(tmp_path / "annotations" / "notes.json").read() == {"TS_02": {"tags": ["good"], "note": "thin"}}
         chosen = {"name": "thin ones", "tomograms": [2, 0]}
         kept = post(client, "/api/lists", chosen).json
-        assert kept["file"] == str(tmp_path / "lists" / "thin ones.txt") and kept["tomograms"] == 2
+        assert kept["file"] == str(tmp_path / "lists" / "thin ones.txt")
+        assert kept["tomograms"] == 2
         assert client.get("/api/lists").json == {"thin ones": [0, 2]}
         assert post(client, "/api/lists", chosen).status == 400  # it is there
         assert post(client, "/api/lists", {**chosen, "tomograms": [1], "replace": True}).status == 201
@@ -338,7 +353,7 @@ def test_other_sites_and_strangers_cannot_draw(folder: Path) -> None:
 
 def test_a_project_that_cannot_be_written_to_is_only_looked_at(tmp_path: Path, monkeypatch: Any) -> None:
     write_mrc(tmp_path / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
-    bench, client = bench_of(tmp_path)
+    _bench, client = bench_of(tmp_path)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     with client:
         assert not client.get("/api/project").json["writable"]

@@ -118,7 +118,8 @@ def test_the_gallery_is_searched_sorted_tagged_and_selected(page: Page, project:
     p.click("#keepNote")
     p.wait_for_selector("#noting", state="hidden", timeout=SECONDS)
     p.fill("#search", "tag:good look")
-    assert rows.count() == 1 and "<b>look</b>" in rows.inner_text()
+    assert rows.count() == 1
+    assert "<b>look</b>" in rows.inner_text()
     p.fill("#search", "")
     p.select_option("#sort", "picks")
     assert p.locator("#rows .title").all_inner_texts() == [HOSTILE, "TS_01"]
@@ -164,7 +165,8 @@ def test_strokes_lie_where_the_pointer_went(page: Page, project: Path) -> None:
         found = labels(project, "membrane", SHAPE[0] - 1 if zoomed else SHAPE[0] // 2)
         wide = brush([(r0, c0), (r1, c1)], 3 + 0.75, SHAPE[1:]).whole(SHAPE[1:])  # a pointer is within half a voxel
         thin = brush([(r0, c0), (r1, c1)], 3 - 0.75, SHAPE[1:]).whole(SHAPE[1:])
-        assert found[thin].all() and not found[~wide].any()
+        assert found[thin].all()
+        assert not found[~wide].any()
     # a dab in the middle of a voxel covers a disc around its centre, exactly
     p.keyboard.press("Home")
     page.wait("body[data-slice='z=0']")

@@ -178,12 +178,10 @@ export class Annotate {
     const user = this.bench.user();
     this.waiting += 1;
     document.body.dataset.waiting = String(this.waiting);
-    const began = performance.now();
     const work = async () => {
       try {
         await post(`api/tomograms/${number}/operations`, { operation, user });
         if (number === this.number) await this.refresh();
-        this.latency = performance.now() - began;
         if (document.body.dataset.state === "wrong") this.bench.say("");
       } catch (error) {
         this.bench.say(error.message, true);

@@ -14,8 +14,8 @@ from volengine.core.tiling import AXES
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import OpenVolume, open_source
-from volengine.ops.slice_values import filtered, sixteen_bits
 from volengine.ops.score_masks import probabilities
+from volengine.ops.slice_values import filtered, sixteen_bits
 from volengine.web.view.scene import contrast_of
 
 CACHE_BYTES = 128_000_000
