@@ -18,9 +18,11 @@ pytest.importorskip("starlette", reason="starlette is not installed (pip install
 from asking import Client, entered
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.io.open import open_volume
 from volengine.web.app import make_app
 from volengine.web.guard import Gate
 from volengine.web.view.find import find
+from volengine.web.view.pyramid import Pyramid
 from volengine.web.view.recipe import ViewRecipe
 from volengine.web.view.routes import Views, view_routes
 from volengine.web.view.saved import SavedViews
@@ -206,6 +208,26 @@ def test_links_out_of_a_folder_are_not_followed_unless_it_is_said(run_folder: Pa
     inside = _views(tmp_path, run_folder).scene(1)  # the folder itself may be reached by a link
     (tmp_path / "by_link").symlink_to(run_folder)
     assert len(_views(tmp_path, tmp_path / "by_link").scene(1).layers) == len(inside.layers)
+
+
+def test_stores_in_object_stores_are_read_by_the_server(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The browser asks the server alone, and needs no credentials."""
+    from s3_server import serving, use_server
+
+    s3fs = pytest.importorskip("s3fs")
+    store = run_folder / "tomograms" / "TS_01.ome.zarr"
+    with serving() as s3:
+        files = [file for file in store.rglob("*") if file.is_file()]
+        s3.buckets["bucket"] = {f"TS_01.ome.zarr/{file.relative_to(store)}": file.read_bytes() for file in files}
+        use_server(monkeypatch, s3.endpoint)
+        (layer,) = _views(tmp_path, "s3://bucket/TS_01.ome.zarr").scene(0).layers
+        assert isinstance(layer.served, Pyramid)
+        voxels = layer.served.voxels(0, (0, 1, 2))
+        s3fs.S3FileSystem.clear_instance_cache()
+    local = open_volume(store)
+    np.testing.assert_array_equal(voxels, local.read((slice(0, 16), slice(16, 32), slice(32, 48))))
 
 
 def test_slices_are_pictures_where_there_is_no_webgl(run_folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +27,7 @@ from volengine.web.view.verb import view
         "volengine view TS_01.mrc --overlay TS_01__core.ome.zarr,TS_01.star",
         "volengine view results --uds ~/view.sock",
     ),
+    sections={"Server": tuple(field.name for field in fields(ServeRecipe))},
 )
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--napari", is_flag=True, help="Open napari instead of a page.")

@@ -3,6 +3,7 @@ import { address } from "./server.js";
 
 const PLACE = "viewer/v/volengine/";
 const MARK = "{data}";
+const BARS = 90; // pixels of the viewer's own bars above the panels
 
 export function hasWebGL2() {
   return document.createElement("canvas").getContext("webgl2") !== null;
@@ -42,7 +43,7 @@ export class Neuroglancer {
     const [nz, ny, nx] = shape;
     const { clientWidth: width, clientHeight: height } = this.frame;
     const parts = state.layout === "4panel" ? 2 : 1;
-    const room = Math.max(64, Math.min(width, height) / parts - 40);
+    const room = Math.max(64, Math.min(width, height - BARS) / parts - 16);
     const longest = Math.max(nz, ny, nx);
     return { ...state, crossSectionScale: Math.max(nx, ny) / room, projectionScale: longest * 1.5 };
   }

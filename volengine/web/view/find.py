@@ -35,7 +35,7 @@ from volengine.tasks.picture.overlays import MESHES
 from volengine.tasks.score.picks import is_picks
 
 TRUTH = ("atlas", "instances")
-"""Folders of the truth of simulated tomograms."""
+"""Folders, or labels in stores, that hold the truth of simulated tomograms."""
 TABLES = tuple(set(PICKS_SUFFIXES) - {".json", ".txt", ".csv"})
 """Endings of tables of picks in folders; what has another ending may be anything."""
 

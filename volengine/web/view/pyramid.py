@@ -79,7 +79,8 @@ class Pyramid:
         self.volume, self.cache = volume, cache
         self.labels = volume.kind == "labels" if labels is None else labels
         self.dtype = np.dtype((LABELS if self.labels else NUMBERS).get(volume.dtype, volume.dtype))
-        self._codec = numcodecs.get_codec({"id": "blosc", "shuffle": 1, **_CODEC})
+        noise = self.dtype.kind == "f" and volume.kind == "intensity"  # unpacking it would cost more than it saves
+        self._codec = None if noise else numcodecs.get_codec({"id": "blosc", "shuffle": 1, **_CODEC})
 
     @cached_property
     def levels(self) -> tuple[PyramidLevel, ...]:
@@ -123,7 +124,10 @@ class Pyramid:
     def array(self, number: int) -> dict[str, Any]:
         """The metadata of a level's array: Zarr 3."""
         level = self._level(number)
-        blosc = {**_CODEC, "shuffle": "shuffle", "typesize": self.dtype.itemsize}
+        codecs: list[Any] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+        if self._codec is not None:
+            blosc = {**_CODEC, "shuffle": "shuffle", "typesize": self.dtype.itemsize}
+            codecs.append({"name": "blosc", "configuration": blosc})
         return {
             "zarr_format": 3,
             "node_type": "array",
@@ -131,10 +135,7 @@ class Pyramid:
             "data_type": self.dtype.name,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(level.chunk)}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "codecs": [
-                {"name": "bytes", "configuration": {"endian": "little"}},
-                {"name": "blosc", "configuration": blosc},
-            ],
+            "codecs": codecs,
             "fill_value": 0,
             "attributes": {},
             "dimension_names": ["z", "y", "x"],
@@ -165,7 +166,8 @@ class Pyramid:
             whole = np.zeros(chunk, voxels.dtype)
             whole[tuple(slice(0, n) for n in voxels.shape)] = voxels
             voxels = whole
-        return bytes(self._codec.encode(np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))))
+        voxels = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
+        return voxels.tobytes() if self._codec is None else bytes(self._codec.encode(voxels))
 
     def voxels(self, number: int, cell: Index3) -> NDArray[Any]:
         """The voxels of a chunk inside of the volume, z, y, x, in the type that is sent; errors as :meth:`encoded`."""

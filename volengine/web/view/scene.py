@@ -30,7 +30,7 @@ from volengine.tasks.common.named import feature_of, stored_place
 from volengine.tasks.common.output_folders import sources_of
 from volengine.tasks.picture.overlays import Overlay, open_overlay
 from volengine.tasks.picture.recipe import LookRecipe
-from volengine.web.view.find import Thing, Tomogram, identity_for
+from volengine.web.view.find import TRUTH, Thing, Tomogram, identity_for
 from volengine.web.view.marks import Marks
 from volengine.web.view.pyramid import Pyramid
 from volengine.web.view.recipe import ViewRecipe
@@ -42,6 +42,8 @@ LOOKED_AT = 1024
 """Side of the part of three slices from which they are found, voxels."""
 SCALES = {"u": 255.0, "i": 255.0}
 """Stored value of a probability of 1, by the kind of an integer type."""
+FEW = 100
+"""Particles whose axes are on at first; those of more hide the rest."""
 DEFAULT_VOXEL_A = 10.0
 """Voxel size of a scene of meshes alone, which state none."""
 
@@ -234,8 +236,8 @@ def _add_image(making: _Making, grid: Volume, volume: OpenVolume, thing: Thing, 
 
 def _words(thing: Thing, kind: Kind, path: str) -> tuple[str, ...]:
     """What tells layers of one feature apart."""
-    if thing.folder in ("atlas", "instances"):
-        return (f"truth ({thing.folder})",)
+    if thing.folder in TRUTH or path.rpartition("#labels/")[2] in TRUTH:
+        return ("(truth)",)
     return ("gated" if thing.folder == "gated" else "", "labels" if kind == "labels" else "")
 
 
@@ -356,7 +358,7 @@ def _add_picks(making: _Making, grid: Volume, found: Overlay, thing: Thing) -> N
     making.add(name, "picks", balls, place, colour=of_feature or found.colour, numbers=numbers, path=thing.path)
     axes = Marks.axes(picks, found.offset, half, radius)
     if axes is not None and len(axes):
-        making.add(f"{name} axes", "axes", axes, place)
+        making.add(f"{name} axes", "axes", axes, place, visible=len(picks) <= FEW)
 
 
 def _add_surfaces(

@@ -16,7 +16,7 @@ def view(
     recipe: ViewRecipe | None = None,
     serve: ServeRecipe | None = None,
     *,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a page on which volumes, predictions, labels, picks and surfaces are looked at, until Ctrl-C.
 
@@ -33,7 +33,7 @@ def view(
     serve
         Where, and to whom.
     say
-        Is given the lines for the user, among them the link.
+        Is given the lines for the user, among them the link; default: they are printed.
 
     Raises
     ------
@@ -73,4 +73,4 @@ def view(
     views = Views(found, recipe, SavedViews(folder))
     if len(found) == 1:
         views.scene(0)  # what is wrong with the only one is said here
-    run_server(make_app(gate_of(serve), view_routes(views), page="view.html"), serve, say)
+    run_server(make_app(gate_of(serve), view_routes(views), page="view.html"), serve, say or print)
