@@ -89,7 +89,7 @@ def _do(folder: str, operations: Iterator[dict[str, Any]], user: str, no_images:
         say(f"{folder}: nothing to do")
     elif len(done) == 1:
         of = f" of version {done[0].of}" if done[0].of else ""
-        say(f"{folder}: version {done[0].version}, {done[0].what['op']}{of}")
+        say(f"{folder}: version {done[0].version}, {done[0].op}{of}")
     else:
         say(f"{folder}: {len(done)} transactions, versions {done[0].version} to {done[-1].version}")
 

@@ -15,7 +15,7 @@ from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, MissingError, TakenOverError
 from volengine.io.annotations.blocks import BLOCK, Drawn, blocks_of, box_of, packed, unpacked
 from volengine.io.annotations.frames import BLOCK as VOXELS
-from volengine.io.annotations.frames import MARK, frame
+from volengine.io.annotations.frames import COMMIT, MARK, frame
 from volengine.io.annotations.journal import Journal, create_journal
 
 
@@ -70,6 +70,15 @@ def test_a_changed_byte_before_the_last_transaction_is_refused(tmp_path: Path) -
     for at in range(0, len(seen[-2]), 11):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         with pytest.raises(FormatError, match=r"damaged|is no journal"):
+            numbers(path)
+
+
+def test_a_commit_that_follows_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    whole = made(path, 2)[-1]
+    for facts in (b"{}", b'{"after": [1], "blocks": []}', b'{"after": "zz", "blocks": []}', b"[]", b"{"):
+        path.write_bytes(whole + frame(COMMIT, bytes(8), facts))
+        with pytest.raises(FormatError, match=r"damaged|no names and values"):
             numbers(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -356,6 +357,7 @@ def test_a_program_that_knows_only_zarr_reads_the_images(annotations: Annotation
     [
         ({"op": "paint"}, "'paint' is no operation"),
         ("brush", "'brush' is no operation"),
+        ({"op": ["brush"]}, "is no operation"),
         (stroke(radius=0.1), "0.5 voxels or more"),
         (stroke(40), "Slice 40 along z is not one of the 40"),
         (stroke(4, [(-50, -50)]), "covers no voxel"),
@@ -383,6 +385,58 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
         annotations.do(operation, "ada")
     assert annotations.version == before
+
+
+def test_a_viewer_learns_where_voxels_have_changed(annotations: Annotations) -> None:
+    before = annotations.version
+    annotations.do(stroke(4), "ada")
+    annotations.do(stroke(4, [(66, 68)], 1, feature="core"), "bob")
+    assert annotations.changed(before) == (
+        4,
+        {"membrane": [Box((0, 0, 0), (32, 64, 64))], "core": [Box((0, 64, 64), (32, 70, 72))]},
+    )
+    assert annotations.changed(4) == (4, {})
+    annotations.undo("ada")
+    assert list(annotations.changed(4)[1]) == ["membrane"]
+    compact(annotations, 0)
+    assert annotations.changed(4) == (5, {"membrane": [WHOLE], "core": [WHOLE]})
+    assert annotations.changed(5) == (5, {})
+
+
+def test_annotations_that_were_moved_with_their_tomogram_find_it(tomogram: Path, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    shutil.copy(tomogram, tmp_path / "first")
+    new_annotations(tmp_path / "first" / "TS_01.mrc", tmp_path / "first" / "a.annotations", ("core",)).close()
+    (tmp_path / "first").rename(tmp_path / "second")
+    with Annotations(tmp_path / "second" / "a.annotations") as moved:
+        assert moved.facts.tomogram == str(tmp_path / "second" / "TS_01.mrc")
+        moved.do({"op": "fill", "feature": "core", "slice": 3, "seed": [9, 9], "radius": 5, "band": 3}, "ada")
+        assert plane(moved, 3, feature="core").any()
+
+
+def test_what_was_asked_for_is_kept_until_it_is_compacted(annotations: Annotations) -> None:
+    done = annotations.do(stroke(4, [(20.004, 20), (30, 21)]), "ada")
+    asked = annotations.asked(done)
+    assert asked == {
+        **stroke(4, [[20.00390625, 20.0], [30.0, 21.0]]),
+        "axis": "z",
+        "value": "feature",
+        "only_empty": False,
+    }
+    assert annotations.do(asked, "ada").op == "brush"
+    compact(annotations, 1)
+    with pytest.raises(InputError, match="Version 3 was compacted"):
+        annotations.asked(done)
+    assert annotations.asked(annotations.transactions()[0][0]) == asked
+
+
+def test_names_that_some_file_systems_take_for_the_same_are_refused(annotations: Annotations) -> None:
+    with pytest.raises(InputError, match="there is a feature 'membrane'"):
+        annotations.do({"op": "feature", "feature": "Membrane"}, "ada")
+    annotations.do(stroke(), "ada")
+    compact(annotations, 0)
+    with pytest.raises(InputError, match="there is a user 'ada'"):
+        annotations.do(stroke(), "Ada")
 
 
 def test_users_have_names_that_are_safe_in_paths_and_pages(annotations: Annotations) -> None:

@@ -135,6 +135,12 @@ def test_points_are_a_table_of_picks_and_come_back(annotated: Annotations, tmp_p
     for operation in list(brought(annotated, made.points["core"], "ribosome", 5.0)):
         annotated.do(operation, "bob")
     assert [one.facts for one in annotated.points("ribosome")] == [{"position": p, "radius": 5.0} for p in places]
+    annotated.do({"op": "point", "feature": "ribosome", "position": places[1]}, "ada")
+    made = ve.export_training(annotated, tmp_path / "again")
+    for operation in list(brought(annotated, made.points["ribosome"], "vesicle")):
+        annotated.do(operation, "bob")
+    facts = [one.facts for one in annotated.points("vesicle")]
+    assert facts == [one.facts for one in annotated.points("ribosome")]
 
 
 @pytest.mark.parametrize("turned", [False, True])

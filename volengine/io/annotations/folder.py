@@ -28,6 +28,8 @@ from volengine.core.volume import Vector3
 ENDING = ".annotations"
 FACTS, JOURNAL, LOCK = "annotations.json", "journal", "lock"
 FORMAT = 1
+RADIUS = "radius_vox"
+"""Column of a table of points: the radius of each, if it has one."""
 
 _NAME = re.compile(r"\w(?:[\w .+@-]{0,62}[\w+@-])?")
 

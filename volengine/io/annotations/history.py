@@ -45,14 +45,16 @@ class Transaction:
         ``feature``, ``stroke``, ``box``, ``point``, ``remove``, ``undo``, ``redo`` or ``base``.
     feature
         The feature that it is about.
-    what
-        What was asked for, as it can be asked for again (:mod:`volengine.tasks.annotate.operations`).
+    op
+        The operation that was asked for (:mod:`volengine.tasks.annotate.operations`), by its name.
     of
         Of ``undo`` and ``redo``: the version that is undone or counts again. Of ``remove``: that which added the item.
     facts
         Further values: the box of a training box, position and radius of a point, the colour of a feature.
     blocks
         Where the voxels of each block lie in the journal.
+    at
+        Where the rest is in the journal: what was asked for, with all values; 0 if it is in the base.
     """
 
     version: int
@@ -60,10 +62,11 @@ class Transaction:
     time: str
     kind: str
     feature: str
-    what: Mapping[str, Any]
+    op: str
     of: int
     facts: Mapping[str, Any]
     blocks: Mapping[Index3, int]
+    at: int = 0
 
     @property
     def undoable(self) -> bool:
@@ -91,6 +94,7 @@ class History:
         self._undone: dict[str, list[int]] = {}
         self._own: dict[str, list[int]] = {}
         self._features: list[Transaction] = []
+        self.users: set[str] = set()
         self._items: dict[int, Transaction] = {}
         self._removed: dict[int, list[int]] = {}
 
@@ -128,12 +132,14 @@ class History:
             str(facts.pop("time")),
             kind,
             str(facts.pop("feature", "")),
-            facts.pop("what"),
+            str(facts.pop("what")["op"]),
             int(facts.pop("of", 0)),
             facts,
             dict(zip(indices, committed.blocks, strict=True)),
+            committed.at,
         )
         self.transactions[version] = one
+        self.users.add(one.user)
         if kind in ("undo", "redo"):
             self._toggle(one)
         elif kind == "feature":
@@ -172,11 +178,11 @@ class History:
         self.base = version
         for (block, start), (feature, layer) in zip(blocks, facts["layers"], strict=True):
             self.base_blocks[str(feature), str(layer), block] = start
+            self.users.add(str(layer))
+        self.users.discard(MERGED)
         for kept in facts["kept"]:
-            one = Transaction(
-                int(kept["version"]), kept["user"], kept["time"], kept["kind"], kept["feature"], kept["what"], 0,
-                kept["facts"], {},
-            )  # fmt: skip
+            user, time, what, feature, op = (str(kept[k]) for k in ("user", "time", "kind", "feature", "op"))
+            one = Transaction(int(kept["version"]), user, time, what, feature, op, 0, dict(kept["facts"]), {})
             if one.kind == "feature":
                 self._features.append(one)
             else:

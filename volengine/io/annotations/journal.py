@@ -38,10 +38,11 @@ Transcribed = tuple[Mapping[str, Any], Iterable[tuple[Index3, bytes]]]
 
 @dataclass(frozen=True)
 class Committed:
-    """A transaction of a journal: its facts, and where its blocks lie in the file."""
+    """A transaction of a journal: its facts, and where its blocks and its last frame lie in the file."""
 
     facts: Mapping[str, Any]
     blocks: tuple[int, ...]
+    at: int
 
 
 class Journal:
@@ -63,7 +64,7 @@ class Journal:
         self._file: IO[bytes] | None = None
         self._first = b""  # the name in the first frame: another one, another file
         self._last = b""
-        self._names: set[bytes] = set()
+        self._names: set[str] = set()
         self._end = 0
 
     def close(self) -> None:
@@ -108,7 +109,7 @@ class Journal:
         other = first.name != self._first
         if other:
             self._first = self._last = first.name
-            self._names, self._end = {first.name}, first.end
+            self._names, self._end = {first.name.hex()}, first.end
         elif os.fstat(file.fileno()).st_size < self._end:
             raise FormatError(f"{self.path} was cut: it is shorter than a moment ago. Restore it from a copy.")
         return other, list(self._new(file))
@@ -121,16 +122,17 @@ class Journal:
             elif found.kind == COMMIT:
                 facts = parse_object(found.body, f"{self.path}, byte {found.start}")
                 blocks = tuple(one.start for one in waiting.pop(found.name, ()))
-                after = bytes.fromhex(str(facts.get("after", "")))
-                if after != self._last:
-                    if after not in self._names:
+                after, listed = facts.get("after"), facts.get("blocks")
+                if after != self._last.hex():
+                    if not isinstance(after, str) or after not in self._names:
                         raise self._damaged(found.start)
                     continue  # of a writer that was asleep: it does not count
-                if len(blocks) != len(facts.get("blocks", ())) or found.name in self._names:
+                whole = isinstance(listed, list) and len(listed) == len(blocks)
+                if not whole or found.name.hex() in self._names:
                     raise self._damaged(found.start)
                 self._last, self._end = found.name, found.end
-                self._names.add(found.name)
-                yield Committed(facts, blocks)
+                self._names.add(found.name.hex())
+                yield Committed(facts, blocks, found.start)
 
     def _damaged(self, byte: int) -> FormatError:
         return FormatError(
@@ -151,6 +153,21 @@ class Journal:
         if body is None:
             raise FormatError(f"{self.path} is damaged at byte {start}. Restore the file from a copy.")
         return body
+
+    def facts(self, at: int) -> dict[str, Any]:
+        """Read the facts of a transaction again, from its last frame.
+
+        Raises
+        ------
+        FormatError
+            It is damaged.
+        """
+        assert self._file is not None
+        found = frame_at(self._file, at)
+        if found is None or found.kind != COMMIT:
+            raise FormatError(f"{self.path} is damaged at byte {at}. Restore the file from a copy.")
+        facts = parse_object(found.body, f"{self.path}, byte {at}")
+        return {key: value for key, value in facts.items() if key not in ("after", "blocks")}
 
     def append(self, facts: Mapping[str, Any], blocks: Iterable[tuple[Index3, bytes]] = ()) -> list[Committed]:
         """Append a transaction, wait until it is on the disk, and return what :meth:`refresh` finds then.

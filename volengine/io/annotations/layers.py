@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3
-from volengine.core.errors import InputError
+from volengine.core.errors import FormatError, InputError
 from volengine.io.annotations.blocks import BLOCK, FEATURE, IGNORE, LABELS, UNTOUCHED, Drawn, unpacked
 from volengine.io.annotations.history import MERGED, History, Key
 from volengine.io.annotations.journal import Journal
@@ -86,7 +86,7 @@ class Layers:
             (count, _), state = found
             for one in self._history.since(feature, block, count):
                 if layer in (MERGED, one.user):  # none was undone since, or the second number would have changed
-                    self.drawn(one.blocks[block]).over(state)
+                    self._drawn(one.blocks[block], block).over(state)
         self._kept[key] = stamp, state
         self._kept.move_to_end(key)
         while len(self._kept) * _BLOCK_BYTES > CACHE_BYTES:
@@ -100,12 +100,15 @@ class Layers:
             *(() if base is None else (base,)),
             *(one.blocks[block] for one in self._history.strokes(feature, block, at, layer)),
         ):
-            self.drawn(start).over(state)
+            self._drawn(start, block).over(state)
         return state
 
-    def drawn(self, start: int) -> Drawn:
+    def _drawn(self, start: int, block: Index3) -> Drawn:
         """Read the voxels of a stroke in one block, from their place in the journal."""
-        return unpacked(self._journal.body(start), f"{self._journal.path}, byte {start}")
+        found = unpacked(self._journal.body(start), f"{self._journal.path}, byte {start}")
+        if found.block != block:
+            raise FormatError(f"{self._journal.path}, byte {start}: holds block {found.block}, not {block}.")
+        return found
 
     def count(self, feature: str, layer: str = MERGED, at: int | None = None) -> dict[str, int]:
         """Count the voxels of a layer: ``feature``, and ``ignore``."""

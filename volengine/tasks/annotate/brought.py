@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError
-from volengine.io.annotations.folder import AnnotationFacts
+from volengine.io.annotations.folder import RADIUS, AnnotationFacts
 from volengine.io.names import PICKS_SUFFIXES, Source, suffix_of
 from volengine.io.open import open_source, open_volume
 from volengine.io.picks.of_volumes import read_of
@@ -43,7 +43,7 @@ def brought(annotations: Annotations, path: str, feature: str, radius: float | N
     feature
         What is annotated in it.
     radius
-        Of points, voxels.
+        Of points, voxels; default: what the table states, if it does.
 
     Raises
     ------
@@ -58,8 +58,11 @@ def brought(annotations: Annotations, path: str, feature: str, radius: float | N
     elif path.lower().endswith(PICKS_SUFFIXES):
         known = Known(facts.voxel_size, facts.origin, facts.shape, volume_origin=facts.origin)
         tables, _ = read_of(path, {facts.name: known})
-        for position in tables[facts.name].position_vox.tolist():
-            yield {"op": "point", "feature": feature, "position": position, "radius": radius}
+        picks = tables[facts.name]
+        stated = picks.extra.get(RADIUS, np.full(len(picks), np.nan))
+        for position, own in zip(picks.position_vox.tolist(), stated.tolist(), strict=True):
+            size = radius if radius is not None or not own > 0 else own
+            yield {"op": "point", "feature": feature, "position": position, "radius": size}
     else:
         yield {"op": "labels", "feature": feature, "volume": located(path)}
 

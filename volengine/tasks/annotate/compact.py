@@ -9,7 +9,7 @@ The new journal is written beside the old one and takes its place in one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from volengine.core.boxes import Index3
@@ -72,19 +72,18 @@ def _transcribed(history: History, layers: Layers, old: Journal, base: int) -> I
                     said.append((feature, layer))
                     yield block, body
 
-    added = [
-        Transaction(base, "", "", "feature", name, {"op": "feature", "feature": name}, 0, facts, {})
-        for name, facts in features.items()
-    ]
+    added = [_kept(base, "feature", name, facts) for name, facts in features.items()]
     items = [one for kind in ("box", "point") for one in history.items(kind, at=base)]
-    kept = [_said(one) for one in (*added, *sorted(items, key=lambda one: one.version))]
+    kept = [*added, *(_said(one) for one in sorted(items, key=lambda one: one.version))]
     yield {"version": base, "kind": "base", "layers": said, "kept": kept}, blocks()
     for one in history.transactions.values():
         if one.version > base:
-            facts = _said(one)
-            yield {**facts.pop("facts"), **facts, "of": one.of}, ((b, old.body(at)) for b, at in one.blocks.items())
+            yield old.facts(one.at), ((block, old.body(at)) for block, at in one.blocks.items())
+
+
+def _kept(version: int, kind: str, feature: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return _said(Transaction(version, "", "", kind, feature, kind, 0, facts, {}))
 
 
 def _said(one: Transaction) -> dict[str, Any]:
-    names = ("version", "user", "time", "kind", "feature", "what", "facts")
-    return {name: getattr(one, name) for name in names}
+    return {name: getattr(one, name) for name in ("version", "user", "time", "kind", "feature", "op", "facts")}

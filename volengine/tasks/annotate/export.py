@@ -22,7 +22,7 @@ from volengine.core.roi import roi_text
 from volengine.core.tiling import Tiling
 from volengine.core.yaml_recipes import yaml_text
 from volengine.io.annotations.blocks import LABELS
-from volengine.io.annotations.folder import AnnotationFacts
+from volengine.io.annotations.folder import RADIUS, AnnotationFacts
 from volengine.io.annotations.history import MERGED, Transaction
 from volengine.io.omezarr.arrays import ZarrSink
 from volengine.io.omezarr.image import create_image, finish_image
@@ -202,15 +202,19 @@ def _write_labels(
 def _write_boxes(out: Path, facts: AnnotationFacts, feature: str, side: int, boxes: Sequence[Box]) -> str:
     """The middles of squares, as a training reads them: the first voxel plus half of the side, rounded down."""
     middles = sorted({(b.start[0], b.start[1] + side // 2, b.start[2] + side // 2) for b in boxes})
-    return _write_table(out / f"{facts.name}__{feature}__boxes_{side}.star", facts, feature, np.array(middles, float))
+    return _write_table(
+        out / f"{facts.name}__{feature}__boxes_{side}.star", facts, feature, np.array(middles, float), {}
+    )
 
 
 def _write_points(out: Path, facts: AnnotationFacts, feature: str, points: Sequence[Transaction]) -> str:
     positions = np.array([one.facts["position"] for one in points], float)
-    return _write_table(out / f"{facts.name}__{feature}__points.star", facts, feature, positions)
+    radii = np.array([one.facts.get("radius", np.nan) for one in points])
+    more = {} if np.isnan(radii).all() else {RADIUS: radii}
+    return _write_table(out / f"{facts.name}__{feature}__points.star", facts, feature, positions, more)
 
 
-def _write_table(path: Path, facts: AnnotationFacts, feature: str, positions: Any) -> str:
-    picks = Picks(positions, facts.voxel_size, facts.origin, facts.shape, facts.name, feature)
+def _write_table(path: Path, facts: AnnotationFacts, feature: str, positions: Any, more: dict[str, Any]) -> str:
+    picks = Picks(positions, facts.voxel_size, facts.origin, facts.shape, facts.name, feature, extra=more)
     write_picks(str(path), picks)
     return located(str(path))

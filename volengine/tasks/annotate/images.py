@@ -62,7 +62,8 @@ def merge(annotations: Annotations) -> dict[str, int]:
 def behind(annotations: Annotations) -> int | None:
     """Return by how many versions the label images are behind the journal; ``None`` if any of them is not there."""
     with annotations.reading() as (history, _):
-        found = [_version(_spec(annotations, f, MERGED), history, annotations.facts.token) for f in history.features()]
+        layers = [(f, layer) for f in history.features() for layer in (MERGED, *history.layers(f))]
+        found = [_version(_spec(annotations, *one), history, annotations.facts.token) for one in layers]
         known = [version for version in found if version is not None]
         return None if len(known) < len(found) else max((history.version - v for v in known), default=0)
 

@@ -194,10 +194,9 @@ def checked(operation: Any) -> dict[str, Any]:
     InputError
         It is none, or a value is missing, unknown, or not of its kind.
     """
-    if not isinstance(operation, Mapping) or operation.get("op") not in OPERATIONS:
-        said = operation.get("op") if isinstance(operation, Mapping) else operation
-        raise InputError(f"{shown(said)} is no operation; there are {', '.join(OPERATIONS)}.")
-    name = str(operation["op"])
+    name = operation.get("op") if isinstance(operation, Mapping) else operation
+    if not isinstance(operation, Mapping) or not isinstance(name, str) or name not in OPERATIONS:
+        raise InputError(f"{shown(name)} is no operation; there are {', '.join(OPERATIONS)}.")
     values = OPERATIONS[name]
     unknown = [key for key in operation if key != "op" and key not in values]
     if unknown:

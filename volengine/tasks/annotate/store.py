@@ -21,7 +21,8 @@ import getpass
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.aside import is_private
+from volengine.core.aside import is_private, make_folders, sync_folders
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.feature_colours import colour_of_feature, hexadecimal
-from volengine.core.paths import PathLike, path_text
+from volengine.core.paths import PathLike, path_text, place_key
 from volengine.core.roi import roi_box, roi_text
 from volengine.engine.lock import critical
+from volengine.io.annotations.blocks import box_of
 from volengine.io.annotations.folder import (
     ENDING,
     FACTS,
@@ -76,7 +78,7 @@ class Annotations:
 
     def __init__(self, folder: PathLike):
         self.folder = local_folder(folder)
-        self.facts: AnnotationFacts = read_facts(self.folder)
+        self.facts: AnnotationFacts = _moved_along(read_facts(self.folder), self.folder)
         self._threads = threading.RLock()
         self._journal = Journal(self.folder / JOURNAL)
         self._begin()
@@ -150,6 +152,33 @@ class Annotations:
             ones = (one for one in history.transactions.values() if one.version > after and user in (None, one.user))
             return [(one, history.counts(one.version)) for one in ones]
 
+    def changed(self, after: int) -> tuple[int, dict[str, list[Box]]]:
+        """Return the last version, and for each feature the boxes in which voxels may have changed after a version.
+
+        A viewer that shows version ``after`` draws these anew. Boxes are whole blocks (32 x 64 x 64 voxels), or the whole
+        volume if the version was compacted: a stroke that it shows may be gone.
+        """
+        with self.reading() as (history, _):
+            if after < history.base:
+                return history.version, {name: [Box.of_shape(self.facts.shape)] for name in history.features()}
+            found = history.changed(after)
+            boxes = {name: [box_of(b).clip(self.facts.shape) for b in sorted(blocks)] for name, blocks in found.items()}
+            return history.version, boxes
+
+    def asked(self, transaction: Transaction) -> dict[str, Any]:
+        """Return the operation of a transaction with all of its values, as it was asked for; those in the base lack it.
+
+        Raises
+        ------
+        InputError
+            The transaction was compacted.
+        """
+        with self.reading() as (history, _):
+            one = history.transactions.get(transaction.version)
+            if one is None:
+                raise InputError(f"Version {transaction.version} was compacted; what was asked for is not kept.")
+            return dict(self._journal.facts(one.at)["what"])
+
     def features(self, version: int | None = None) -> dict[str, str]:
         """Return the features and their colours, ``#F0E442``, in the order in which they came."""
         with self.reading() as (history, _):
@@ -194,6 +223,7 @@ class Annotations:
         """
         asked, who = checked(operation), check_name(user or own_name(), "user")
         with self.alone() as (history, _):
+            _check_alike(who, history.users, "user")
             facts, blocks = self._prepared(history, asked, who)
             said = {
                 "version": history.version + 1,
@@ -245,6 +275,7 @@ class Annotations:
             return {"kind": name, "of": found.version, "feature": found.feature}, nothing
         feature = {"feature": asked["feature"]}
         if name == "feature":
+            _check_alike(asked["feature"], history.features(), "feature")
             return {"kind": name, **feature, **({"colour": asked["colour"]} if "colour" in asked else {})}, nothing
         self._check_feature(history, asked["feature"])
         if name == "box":
@@ -323,7 +354,7 @@ def new_annotations(
     for feature in features:
         check_name(feature, "feature")
     volume = open_sized(path, voxel_size)
-    place.mkdir(parents=True, exist_ok=True)
+    made_folders = make_folders(place)
     with critical(place / LOCK):
         there = sorted(p.name for p in place.iterdir() if not is_private(p.name) and LOCK not in p.name)
         if FACTS in there or set(there) - {JOURNAL}:
@@ -333,10 +364,28 @@ def new_annotations(
         token = uuid.uuid4().hex[:16]
         made = AnnotationFacts(path, volume.name, volume.shape, volume.voxel_size, volume.origin, token)
         write_facts(place, made)
+        sync_folders([one.parent for one in made_folders])
     annotations = Annotations(place)
     for feature in features:
         annotations.do({"op": "feature", "feature": feature}, user)
     return annotations
+
+
+def _check_alike(name: str, names: Iterable[str], what: str) -> None:
+    """Refuse a name that some file systems take for one that is there: their images would be one."""
+    alike = next((other for other in names if other != name and place_key(other) == place_key(name)), None)
+    if alike is not None:
+        raise InputError(
+            f"{name!r}: there is a {what} {alike!r}; names that differ in capital letters alone are not kept apart."
+        )
+
+
+def _moved_along(facts: AnnotationFacts, folder: Path) -> AnnotationFacts:
+    """Look for a tomogram that is not at its place any more beside the annotations: they are often moved together."""
+    if is_remote(facts.tomogram) or Path(facts.tomogram).exists():
+        return facts
+    beside = folder.absolute().parent / Path(facts.tomogram).name
+    return replace(facts, tomogram=str(beside)) if beside.exists() else facts
 
 
 def local_folder(folder: PathLike) -> Path:

@@ -73,7 +73,7 @@ def recorded(folder: PathLike, user: str | None = None) -> list[dict[str, Any]]:
     with Annotations(folder) as annotations:
         found = []
         for one, _ in annotations.transactions(user=user):
-            asked = dict(one.what)
+            asked = annotations.asked(one)
             if one.kind in ("undo", "redo"):
                 asked["version"] = one.of
             found.append(checked(asked))

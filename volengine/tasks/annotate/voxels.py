@@ -15,6 +15,7 @@ from volengine.core.volume import Volume
 from volengine.io.annotations.blocks import BACKGROUND, CODES, FEATURE, IGNORE, blocks_of, box_of, packed
 from volengine.io.annotations.folder import AnnotationFacts
 from volengine.io.annotations.layers import Layers
+from volengine.io.cached import ChunkCache
 from volengine.io.names import Source, is_multilabel, split_group
 from volengine.io.open import open_source, open_volume
 from volengine.ops.score_masks import labels_of, probabilities
@@ -33,6 +34,9 @@ from volengine.tasks.annotate.operations import AXES
 
 Packed = Iterator[tuple[Index3, bytes]]
 """Index and codes of each block that a stroke touches."""
+
+CACHE_BYTES = 2**26
+"""Bytes of chunks of another volume that are kept while it is read block by block: chunks may be larger than blocks."""
 
 _REACH = 4.0
 """A Gaussian is cut off beyond so many standard deviations, as SciPy does."""
@@ -216,7 +220,7 @@ class Voxels:
         volume = open_volume(url, group=group, voxel_size=None if group else self._facts.voxel_size)
         if volume.shape != self._facts.shape:
             raise InputError(f"{path} has the shape {volume.shape}, {self._facts.name} {self._facts.shape}.")
-        return volume, open_source(volume)
+        return volume, ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
 
     def _tomogram(self) -> Source:
         return self._beside(self._facts.tomogram)[1]
