@@ -18,7 +18,7 @@ from asking import Client, Reply, entered
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from web_results import HOSTILE, SHAPE, write_mrc, write_results
+from web_results import HOSTILE, OPTIONS, SHAPE, write_mrc, write_results
 
 import volengine
 from volengine.core.boxes import Box
@@ -30,6 +30,7 @@ from volengine.web.workbench.notes import Notes
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.recipe import WorkbenchRecipe
 from volengine.web.workbench.routes import Bench, bench_routes
+from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.thumbnails import webp
 
 HERE = {"sec-fetch-site": "same-origin"}
@@ -101,6 +102,8 @@ def test_slices_are_those_of_the_reader(client: Client, folder: Path, axis: str)
 
 def test_filters_and_means_are_those_of_scipy(client: Client, folder: Path) -> None:
     voxels = volengine.open_volume(folder / "tomograms" / "TS_01.ome.zarr").read().astype(np.float64)
+    reply = client.get("/api/tomograms/1/slice?axis=z&index=8")
+    voxels = np.clip(voxels, float(reply.headers["x-low"]), float(reply.headers["x-high"]))
     smooth = ndimage.gaussian_filter(voxels[8], 1.5, mode="nearest")
     reply = client.get("/api/tomograms/1/slice?axis=z&index=8&filter=gaussian&sigma=1.5")
     assert np.allclose(grey(reply), smooth, atol=1e-4)
@@ -367,3 +370,22 @@ def test_what_is_no_project_is_refused(tmp_path: Path, path: str) -> None:
     (tmp_path / "file.mrc").write_bytes(b"")
     with pytest.raises(InputError):
         Project(path if "://" in path else tmp_path / path)
+
+
+@pytest.mark.parametrize(("shape", "chunk"), [((13, 30, 22), (4, 7, 5)), ((5, 9, 40), (5, 2, 3))])
+def test_slices_do_not_depend_on_cells(tmp_path: Path, monkeypatch: Any, shape: Any, chunk: Any) -> None:
+    """Walking through a volume in small cells, with layers read ahead, gives what one read of it gives."""
+    voxels = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    raw = write_mrc(tmp_path / "raw.mrc", voxels)
+    recipe = volengine.ConvertRecipe(name="T", chunk=chunk, shard=chunk, levels=1)
+    volengine.convert(raw, tmp_path / "T.ome.zarr", recipe, OPTIONS)
+    volume = volengine.open_volume(tmp_path / "T.ome.zarr")
+    monkeypatch.setattr("volengine.web.workbench.slices.AHEAD", 2)
+    for cell in (1, 200, 4_000_000):
+        monkeypatch.setattr("volengine.web.workbench.slices.CELL", cell)
+        slices = Slices()
+        span = slices.span(volume)
+        for across, axis in enumerate("zyx"):
+            for index in range(shape[across]):
+                found, _ = slices.grey(volume, axis, index)
+                assert np.array_equal(found, sixteen_bits(np.take(voxels, index, across), span))

@@ -69,5 +69,12 @@ def sixteen_bits(plane: NDArray[Any], span: tuple[float, float]) -> NDArray[np.u
         Two values, the lower one first.
     """
     low, high = span
-    scaled = (plane.astype(np.float64) - low) * (TOP / (high - low))
-    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, TOP)).astype(np.uint16)
+    exact = plane.dtype == np.float64 or (plane.dtype.kind in "iu" and plane.dtype.itemsize > 2)
+    scaled = plane.astype(np.float64 if exact else np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled -= low
+        scaled *= TOP / (high - low)
+        np.clip(scaled, 0, TOP, out=scaled)
+        np.nan_to_num(scaled, copy=False, nan=0.0)
+        np.rint(scaled, out=scaled)
+    return scaled.astype(np.uint16)

@@ -325,7 +325,8 @@ export class Annotate {
     const at = row * columns + column;
     const axes = [...AXES].filter((axis) => axis !== this.axis);
     const under = [...(this.labels?.by ?? [])].filter(([, plane]) => plane[at]).map(([name, plane]) => (plane[at] === 2 ? `${name} (ignore)` : name));
-    const value = short(low + ((high - low) * values[at]) / 65535);
+    const beyond = { 0: "≤ ", 65535: "≥ " }[values[at]] ?? ""; // of the range that is sent
+    const value = beyond + short(low + ((high - low) * values[at]) / 65535);
     $("at").textContent = [`${this.axis} ${this.index}`, `${axes[0]} ${row}`, `${axes[1]} ${column}`, value, ...under].join(" · ");
   }
 

@@ -51,7 +51,8 @@ class Annotating:
         self._open: OrderedDict[int, Annotations] = OrderedDict()
         self._used: dict[int, int] = {}
         self._lock = threading.Lock()
-        self._drawn: dict[int, tuple[tuple[int, int], dict[str, dict[str, int]]]] = {}
+        self._counts: dict[int, tuple[tuple[int, int], dict[str, dict[str, int]]]] = {}
+        self._named: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
 
     # -- opening -----------------------------------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class Annotating:
                     }
                     for one in annotations.points()
                 ]
-                drawn = drawn_slices(history)
+                drawn = self.drawn(annotations, history)
                 features = [
                     {"name": name, "colour": colour, "slices": drawn.get(name, {})}
                     for name, colour in annotations.features().items()
@@ -256,6 +257,21 @@ class Annotating:
             assert annotations is not None
             return annotations.do(operation, who)
 
+    def drawn(self, annotations: Annotations, history: History) -> dict[str, dict[str, list[int]]]:
+        """By feature and axis: the slices that strokes name which count; volumes that were copied in name none."""
+        found: dict[str, dict[str, set[int]]] = {}
+        for one in history.transactions.values():
+            if one.kind != "stroke" or not history.counts(one.version):
+                continue
+            key = (annotations.facts.token, one.version)
+            if key not in self._named:  # it never changes, and is read from the disk
+                axis, numbers = _named_slices(annotations.asked(one))
+                self._named[key] = axis, tuple(numbers)
+            axis, named = self._named[key]
+            if named:
+                found.setdefault(one.feature, {}).setdefault(axis, set()).update(named)
+        return {name: {axis: sorted(numbers) for axis, numbers in by.items()} for name, by in found.items()}
+
     # -- the gallery -------------------------------------------------------------------------------------------
 
     def counts(self, number: int) -> dict[str, dict[str, int]]:
@@ -265,11 +281,11 @@ class Annotating:
         except FileNotFoundError:
             return {}
         stamp = (facts.st_mtime_ns, facts.st_size)
-        known = self._drawn.get(number)
+        known = self._counts.get(number)
         if known is not None and known[0] == stamp:
             return known[1]
         with Annotations(self.project.annotations(number)) as annotations, annotations.reading() as (history, _):
-            drawn = drawn_slices(history)
+            drawn = self.drawn(annotations, history)
             found = {
                 name: {
                     "slices": len(drawn.get(name, {}).get("z", [])),
@@ -278,20 +294,8 @@ class Annotating:
                 }
                 for name in history.features()
             }
-        self._drawn[number] = stamp, found
+        self._counts[number] = stamp, found
         return found
-
-
-def drawn_slices(history: History) -> dict[str, dict[str, list[int]]]:
-    """By feature and axis: the slices that strokes name which count; volumes that were copied in name none."""
-    found: dict[str, dict[str, set[int]]] = {}
-    for one in history.transactions.values():
-        if one.kind != "stroke" or not history.counts(one.version):
-            continue
-        axis, numbers = _named_slices(one.what)
-        if numbers:
-            found.setdefault(one.feature, {}).setdefault(axis, set()).update(numbers)
-    return {name: {axis: sorted(numbers) for axis, numbers in by.items()} for name, by in found.items()}
 
 
 def _named_slices(what: Mapping[str, Any]) -> tuple[str, Iterable[int]]:

@@ -82,9 +82,11 @@ class Project:
         self.recipe = WorkbenchRecipe.of(recipe)
         self.path = place
         self.folder = (place if place.is_dir() else place.parent).absolute()
-        self.tomograms: list[Tomogram] = [one for one in find([text]) if any(t.role == "volume" for t in one.things)]
+        every = find([text], links=self.recipe.links)
+        self.notes = [note for one in every for note in one.notes]
+        self.tomograms: list[Tomogram] = [one for one in every if any(t.role == "volume" for t in one.things)]
         if not self.tomograms:
-            raise MissingError(f"{text}: no tomogram was found there.")
+            raise MissingError(" ".join([f"{text}: no tomogram was found there.", *self.notes[:3]]))
         self._opened: OrderedDict[int, Opened] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -153,7 +155,7 @@ class Project:
         return made
 
     def _made(self, number: int) -> Opened:
-        volume, predictions, notes = self.base(number), [], []
+        volume, predictions, notes = self.base(number), [], list(self.tomogram(number).notes)
         for thing in self.tomogram(number).things:
             if thing.role != "volume" or located(thing.path) == volume.url:
                 continue

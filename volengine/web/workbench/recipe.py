@@ -24,6 +24,8 @@ class WorkbenchRecipe(Recipe):
         Index on a channel or time axis longer than one.
     anonymous
         Read s3:// and other object stores without credentials, for public buckets.
+    links
+        Follow links that lead out of the project's folder.
 
     Examples
     --------
@@ -35,6 +37,7 @@ class WorkbenchRecipe(Recipe):
     voxel_size: float | None = None
     channel: int | None = None
     anonymous: bool = False
+    links: bool = False
 
     def check(self) -> None:
         if self.user is not None:

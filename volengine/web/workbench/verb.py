@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 
 from volengine.core.errors import InputError, require
 from volengine.core.paths import PathLike
+from volengine.core.text import counted
 from volengine.engine.lock import Lock, read, remove
 from volengine.web.recipe import ServeRecipe
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.recipe import WorkbenchRecipe
+
+MOST_NOTES = 5
+"""Of what was not found, that are said at the start."""
 
 
 def workbench(
@@ -69,7 +73,9 @@ def workbench(
         use_anonymous()
     found = Project(project, recipe)
     bench = Bench(found)
-    say(f"{len(found)} tomograms in {found.name}. Annotations are kept in {found.folder / 'annotations'}.")
+    for note in found.notes[:MOST_NOTES]:
+        say(note)
+    say(f"{counted(len(found), 'tomogram')} in {found.name}. Annotations are kept in {found.folder / 'annotations'}.")
     with contextlib.closing(bench.annotating), _beside_others(found, say):
         run_server(make_app(gate_of(serve), bench_routes(bench), page="workbench.html"), serve, say)
 
