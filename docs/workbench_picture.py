@@ -21,7 +21,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 WIDTH, HEIGHT = 1280, 800
-COLOURS = 96
+COLOURS = 192
 """Of the picture; noise does not compress."""
 
 

@@ -73,7 +73,9 @@ class Client:
         answers: list[Any] = []
 
         async def receive() -> Any:
-            return messages.pop(0) if messages else {"type": "http.disconnect"}
+            if not messages:
+                await asyncio.Event().wait()  # the browser stays
+            return messages.pop(0)
 
         async def send(message: Any) -> None:
             answers.append(message)

@@ -13,6 +13,7 @@ import mrcfile
 import numpy as np
 
 import volengine
+from volengine.io.meshes import write_mesh
 
 SHAPE = (24, 40, 48)
 VOXEL = 10.0
@@ -61,6 +62,8 @@ def write_results(folder: Path) -> Path:
     (folder / "surfaces").mkdir()
     where = folder / "surfaces" / "TS_01__membrane.surfaces"
     volengine.write_surfaces(where, [(volengine.Surface(corners, faces), {"area_nm2": 96.0})], about)
+    (folder / "truth" / "TS_01").mkdir(parents=True)
+    write_mesh(folder / "truth" / "TS_01" / "membrane_00001.ply", corners, np.array(faces))
     return folder
 
 

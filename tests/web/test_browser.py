@@ -104,7 +104,8 @@ def test_the_link_leads_to_a_page_with_all_layers(looking: Looking) -> None:
     assert "token" not in looking.page.url
     assert looking.page.locator("#name").inner_text() == "TS_01"
     names = looking.page.locator("#layers label span:not(.kind)").all_inner_texts()
-    assert names == ["tomogram", "core labels", "ribosome", "ribosome picks", "ribosome picks axes", "membrane surface"]
+    marks = ["ribosome picks", "ribosome picks axes", "membrane surface", "truth membrane"]
+    assert names == ["tomogram", "core labels", "ribosome", *marks]
     shown = looking.viewer("return viewer.layerManager.managedLayers.map((one) => [one.name, one.visible]);")
     assert [name for name, _ in shown] == names
     assert [name for name, visible in shown if not visible] == ["core labels"]

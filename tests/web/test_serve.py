@@ -24,12 +24,18 @@ from volengine.web.recipe import ServeRecipe
 from volengine.web.serve import has_display, serve
 
 STREAMING = """
-import asyncio, json, sys
+import asyncio, json, sys, time
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from volengine.web.app import make_app
+from volengine.web.readers import Readers
 from volengine.web.recipe import ServeRecipe
 from volengine.web.serve import gate_of, serve
+
+readers = Readers(1)
+
+async def slow(request):
+    await readers.read(request, time.sleep, 600)
 
 async def stream(request):
     async def endless():
@@ -39,7 +45,7 @@ async def stream(request):
     return StreamingResponse(endless(), media_type="text/event-stream")
 
 recipe = ServeRecipe.from_json(json.loads(sys.argv[1]))
-app = make_app(gate_of(recipe), [Route("/api/stream", stream)], page="view.html")
+app = make_app(gate_of(recipe), [Route("/api/stream", stream), Route("/api/slow", slow)], page="view.html")
 serve(app, recipe, lambda line: print(line, flush=True))
 """
 
@@ -78,6 +84,8 @@ def test_a_server_gives_one_link_and_ends_though_a_stream_is_open(tmp_path: Path
         asking.request("GET", "/api/stream", headers={"cookie": cookie})
         stream = asking.getresponse()
         assert stream.read(9) == b"data: 1\n\n"
+        other = _Local(path) if kind == "socket" else http.client.HTTPConnection(parts.netloc)
+        other.request("GET", "/api/slow", headers={"cookie": cookie})  # a chunk that takes ten minutes
         if kind == "socket":
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         process.send_signal(signal.SIGINT)

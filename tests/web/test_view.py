@@ -61,6 +61,7 @@ def test_a_run_is_shown_with_everything_of_each_tomogram(run_folder: Path, tmp_p
         "ribosome picks": "picks",
         "ribosome picks axes": "axes",
         "membrane surface": "surfaces",
+        "truth membrane": "surfaces",
     }
     assert [layer.name for layer in layers.values() if not layer.visible] == ["core labels"]
     assert views.scene(1).notes == ()
@@ -234,7 +235,7 @@ def test_slices_are_pictures_where_there_is_no_webgl(run_folder: Path, tmp_path:
     from PIL import Image
 
     views = _views(tmp_path, run_folder)
-    keys = [layer.key for layer in views.scene(1).layers if layer.kind != "axes"]
+    keys = [layer.key for layer in views.scene(1).layers]
     query = "axis=z&index=8&" + "&".join(f"layer={key}" for key in keys)
     with _client(views) as client:
         pictures = []

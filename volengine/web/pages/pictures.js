@@ -1,5 +1,5 @@
 // Slices as pictures that the server draws: for browsers without WebGL2.
-import { address } from "./server.js";
+import { address, get } from "./server.js";
 
 const AXES = "zyx";
 
@@ -11,9 +11,10 @@ export class Pictures {
     elements.axis.addEventListener("change", () => this.turn());
     elements.index.addEventListener("input", () => this.draw());
     elements.picture.addEventListener("load", () => this.next());
-    elements.picture.addEventListener("error", () => {
-      elements.why.textContent = "This slice could not be drawn.";
+    elements.picture.addEventListener("error", async () => {
       this.next();
+      const said = await get(elements.picture.src).then(() => null, (error) => error.message);
+      if (said) elements.why.textContent = `This slice could not be drawn: ${said}`;
     });
   }
 

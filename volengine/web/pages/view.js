@@ -66,7 +66,7 @@ function on(layer) {
 }
 
 function listLayers() {
-  const layers = shown.scene.layers.filter((one) => viewer || (one.picture && one.kind !== "intensity"));
+  const layers = shown.scene.layers.filter((one) => viewer || one.picture);
   $("layers").replaceChildren(
     ...layers.map((layer) => {
       const box = made("input", "", { type: "checkbox", checked: on(layer) });

@@ -6,15 +6,13 @@ opened by the readers of their formats. Nothing is written but saved views.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
-import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,6 +26,7 @@ from volengine.ops.pictures import png
 from volengine.ops.slice_pictures import picture_of
 from volengine.tasks.picture.recipe import PictureRecipe
 from volengine.tasks.picture.view import View
+from volengine.web.readers import Readers
 from volengine.web.view.find import Tomogram
 from volengine.web.view.marks import Marks, mesh_file
 from volengine.web.view.pyramid import Pyramid, answer
@@ -44,8 +43,6 @@ AT_ONCE = max(2, min(8, os.cpu_count() or 1))
 """Chunks that are read at the same time."""
 PIXELS = 800
 """Longest side of a picture."""
-
-T = TypeVar("T")
 
 
 class Views:
@@ -68,7 +65,7 @@ class Views:
         self._pictures: OrderedDict[Any, tuple[View, threading.Lock]] = OrderedDict()
         self._numbers: dict[str, int] = {}
         self._opening = threading.RLock()
-        self._limiter: anyio.CapacityLimiter | None = None
+        self.readers = Readers(AT_ONCE)
 
     def scene(self, number: int) -> Scene:
         """The scene of a tomogram by its number.
@@ -135,38 +132,29 @@ class Views:
         base = next((one for one in scene.layers if one.kind == "intensity"), None)
         if base is None:
             raise InputError(f"{scene.name}: without a tomogram there are no pictures.")
-        kinds = ("probability", "labels", "picks", "surfaces")
-        over = [one for one in scene.layers if one.key in keys and one.kind in kinds and one.path]
+        over = [one for one in scene.layers if one.key in keys and one.overlay is not None]
         view, lock = self._view(base, over, invert)
         with lock:
             return png(picture_of(view.figure(view.frames([slice_]))))
 
     def _view(self, base: Layer, over: Sequence[Layer], invert: bool) -> tuple[View, threading.Lock]:
-        key = (base.path, tuple(one.path for one in over), invert)
+        key = (base.key, tuple(one.key for one in over), invert)
         with self._opening:
             if key not in self._pictures:
                 recipe = PictureRecipe(
-                    overlay=key[1],
-                    overlay_kind=self.recipe.overlay_kind,
                     radius_nm=self.recipe.radius_nm,
                     invert=invert,
                     contrast=cast(tuple[float, float], tuple(sorted(base.window))),
                     channel=self.recipe.channel,
                     voxel_size=self.recipe.voxel_size,
-                    mask_grid=self.recipe.mask_grid,
-                    any_origin=self.recipe.any_origin,
                     pixels=PIXELS,
                 )
-                self._pictures[key] = View(base.path, recipe, []), threading.Lock()
+                view = View(base.path, recipe, [])
+                view.overlays = [one.overlay for one in over if one.overlay is not None]
+                self._pictures[key] = view, threading.Lock()
                 while len(self._pictures) > SCENES:
                     self._pictures.popitem(last=False)
             return self._pictures[key]
-
-    async def working(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function that reads in a thread; only so many at a time, for the server's memory."""
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(AT_ONCE)
-        return await anyio.to_thread.run_sync(functools.partial(function, *arguments), limiter=self._limiter)
 
 
 def view_routes(views: Views) -> list[BaseRoute]:
@@ -182,12 +170,12 @@ def view_routes(views: Views) -> list[BaseRoute]:
         return JSONResponse({"tomograms": [one.name for one in views.tomograms], "invert": views.recipe.invert})
 
     async def scene(request: Request) -> Response:
-        found = await views.working(views.scene, request.path_params["number"])
+        found = await views.readers.read(request, views.scene, request.path_params["number"])
         return JSONResponse(described(found))
 
     async def data(request: Request) -> Response:
         key, rest = request.path_params["key"], request.path_params["rest"]
-        found, media_type = await views.working(views.data, key, rest)
+        found, media_type = await views.readers.read(request, views.data, key, rest)
         body = found if isinstance(found, bytes) else json.dumps(found).encode()
         return Response(body, media_type=media_type)
 
@@ -198,7 +186,7 @@ def view_routes(views: Views) -> list[BaseRoute]:
             raise InputError(f"axis is {axis[:20]!r}; it is z, y or x.")
         slice_ = Slice.parse(f"{axis}={_whole(query.get('index', ''))}")
         chosen = (request.path_params["number"], slice_, query.getlist("layer"), query.get("invert") == "1")
-        return Response(await views.working(views.picture, *chosen), media_type="image/png")
+        return Response(await views.readers.read(request, views.picture, *chosen), media_type="image/png")
 
     async def listed(request: Request) -> Response:
         if request.method == "GET":

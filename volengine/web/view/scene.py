@@ -73,7 +73,9 @@ class Layer:
     numbers
         Numbers of surfaces; least and largest weight of picks.
     path
-        Where it comes from, as ``volengine picture --overlay`` takes it.
+        Of a tomogram: what opens it.
+    overlay
+        Of other layers: what a picture draws.
     """
 
     key: str
@@ -86,6 +88,7 @@ class Layer:
     window: tuple[float, float] = (0.0, 1.0)
     numbers: tuple[float, ...] = ()
     path: str = ""
+    overlay: Overlay | None = None
 
 
 @dataclass(frozen=True)
@@ -227,11 +230,12 @@ def _add_image(making: _Making, grid: Volume, volume: OpenVolume, thing: Thing, 
     place = {"offset": found.offset, "half": half_of(grid)}
     name = " ".join(word for word in (found.name, *_words(thing, kind, path)) if word)
     if kind == "labels":
-        making.add(name, kind, pyramid, place, path=path)
+        making.add(name, kind, pyramid, place, overlay=found)
         return
     top = SCALES.get(np.dtype(found.volume.dtype).kind, 1.0)
     colour = _stated_colour(found.volume) or found.colour
-    making.add(name, kind, pyramid, place, colour=colour, window=(0.0, top), path=path)
+    shown_so = replace(found, colour=colour)
+    making.add(name, kind, pyramid, place, colour=colour, window=(0.0, top), overlay=shown_so)
 
 
 def _words(thing: Thing, kind: Kind, path: str) -> tuple[str, ...]:
@@ -328,22 +332,19 @@ def _size(recipe: ViewRecipe) -> Vector3 | None:
 def _add_other(making: _Making, grid: Volume, thing: Thing) -> None:
     if thing.role == "surfaces" and Path(thing.path).is_dir() and thing.folder == "truth":
         surfaces = open_surfaces(thing.path)  # files in the places of the sample; they state no voxel size
-        _add_surfaces(
-            making, grid, surfaces, "truth membrane", colour_of_feature("membrane"), (0.0, 0.0, 0.0), thing.path
-        )
+        truth = Overlay("membrane", colour_of_feature("membrane"), "surfaces", surfaces=surfaces)
+        _add_surfaces(making, grid, surfaces, "truth membrane", truth)
         return
     found = _overlay(making, thing.path, grid)
     if found.picks is not None:
-        _add_picks(making, grid, found, thing)
+        _add_picks(making, grid, found)
     elif found.surfaces is not None:
-        assert found.colour is not None
-        name = f"{found.name} surface"
-        _add_surfaces(making, grid, found.surfaces, name, found.colour, found.offset, thing.path)
+        _add_surfaces(making, grid, found.surfaces, f"{found.name} surface", found)
     else:
         raise FormatError(f"{thing.path}: holds neither picks nor surfaces.")
 
 
-def _add_picks(making: _Making, grid: Volume, found: Overlay, thing: Thing) -> None:
+def _add_picks(making: _Making, grid: Volume, found: Overlay) -> None:
     assert found.picks is not None
     picks, half, radius = found.picks, half_of(grid), making.recipe.radius_nm
     of_feature = next(
@@ -355,18 +356,18 @@ def _add_picks(making: _Making, grid: Volume, found: Overlay, thing: Thing) -> N
     place = {"offset": found.offset, "half": half}
     name = f"{found.name} picks"
     balls = Marks.balls(picks, found.offset, half, radius)
-    making.add(name, "picks", balls, place, colour=of_feature or found.colour, numbers=numbers, path=thing.path)
+    colour = of_feature or found.colour
+    shown_so = replace(found, colour=colour)
+    making.add(name, "picks", balls, place, colour=colour, numbers=numbers, overlay=shown_so)
     axes = Marks.axes(picks, found.offset, half, radius)
     if axes is not None and len(axes):
         making.add(f"{name} axes", "axes", axes, place, visible=len(picks) <= FEW)
 
 
-def _add_surfaces(
-    making: _Making, grid: Volume, surfaces: SurfaceSet, name: str, colour: Colour, offset: Vector3, path: str
-) -> None:
+def _add_surfaces(making: _Making, grid: Volume, surfaces: SurfaceSet, name: str, found: Overlay) -> None:
     numbers = tuple(row["number"] for row in surfaces.rows)
-    place = {"offset": offset, "half": half_of(grid)}
-    making.add(name, "surfaces", surfaces, place, colour=colour, numbers=numbers, path=path)
+    place = {"offset": found.offset, "half": half_of(grid)}
+    making.add(name, "surfaces", surfaces, place, colour=found.colour, numbers=numbers, overlay=found)
 
 
 def _shown(layers: Sequence[Layer]) -> Iterator[Layer]:

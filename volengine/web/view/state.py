@@ -119,7 +119,7 @@ def described(scene: Scene) -> dict[str, Any]:
             "kind": one.kind,
             "colour": None if one.colour is None else _hex(one.colour),
             "visible": one.visible,
-            "picture": one.kind != "axes",
+            "picture": one.overlay is not None,
         }
         for one in scene.layers
     ]

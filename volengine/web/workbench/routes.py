@@ -6,18 +6,17 @@ annotations (operations of the store), tags and notes, and lists; their names ar
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from volengine.core.errors import InputError
 from volengine.core.json_text import parse_object
+from volengine.web.readers import Readers
 from volengine.web.workbench.annotating import Annotating
 from volengine.web.workbench.gallery import Gallery
 from volengine.web.workbench.notes import Notes, read_lists, write_list
@@ -48,13 +47,13 @@ class Bench:
         self.slices = Slices()
         self.notes = Notes(project.folder / "annotations" / "notes.json")
         self.lists = project.folder / "lists"
-        self._limits: dict[str, anyio.CapacityLimiter] = {}
+        self._readers: dict[str, Readers] = {}
 
-    async def working(self, kind: str, function: Callable[..., T], *arguments: Any) -> T:
+    async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in a thread; only so many of a kind at a time, for the server's memory."""
-        if kind not in self._limits:
-            self._limits[kind] = anyio.CapacityLimiter(AT_ONCE[kind])
-        return await anyio.to_thread.run_sync(functools.partial(function, *arguments), limiter=self._limits[kind])
+        if kind not in self._readers:
+            self._readers[kind] = Readers(AT_ONCE[kind])
+        return await self._readers[kind].read(request, function, *arguments)
 
     # -- gallery -----------------------------------------------------------------------------------------------
 
@@ -154,14 +153,14 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         return found
 
     async def project(request: Request) -> Response:
-        return JSONResponse(await bench.working("listing", bench.facts))
+        return JSONResponse(await bench.working("listing", request, bench.facts))
 
     async def facts(request: Request) -> Response:
         start, count = whole(request.query_params, "start"), whole(request.query_params, "count")
-        return JSONResponse(await bench.working("listing", bench.gallery.facts, start, count))
+        return JSONResponse(await bench.working("listing", request, bench.gallery.facts, start, count))
 
     async def picture(request: Request) -> Response:
-        name, data = await bench.working("thumbnails", bench.thumbnail, number(request))
+        name, data = await bench.working("thumbnails", request, bench.thumbnail, number(request))
         headers = {"etag": f'"{name}"', "cache-control": "private, no-cache"}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
@@ -169,42 +168,42 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
 
     async def note(request: Request) -> Response:
         name, given = bench.project.tomogram(number(request)).name, await _object(request)
-        return JSONResponse(await bench.working("drawing", bench.notes.write, name, given))
+        return JSONResponse(await bench.working("drawing", request, bench.notes.write, name, given))
 
     async def lists(request: Request) -> Response:
         if request.method == "GET":
-            return JSONResponse(await bench.working("listing", bench.listed))
-        return JSONResponse(await bench.working("drawing", bench.keep_list, await _object(request)), 201)
+            return JSONResponse(await bench.working("listing", request, bench.listed))
+        return JSONResponse(await bench.working("drawing", request, bench.keep_list, await _object(request)), 201)
 
     async def tomogram(request: Request) -> Response:
-        return JSONResponse(await bench.working("reading", bench.tomogram, number(request)))
+        return JSONResponse(await bench.working("reading", request, bench.tomogram, number(request)))
 
     async def slice_(request: Request) -> Response:
-        return await bench.working("reading", bench.slice, number(request), request.query_params)
+        return await bench.working("reading", request, bench.slice, number(request), request.query_params)
 
     async def version(request: Request) -> Response:
-        return JSONResponse({"version": await bench.working("drawing", annotating.version, number(request))})
+        return JSONResponse({"version": await bench.working("drawing", request, annotating.version, number(request))})
 
     async def state(request: Request) -> Response:
         user = request.query_params.get("user", "")
-        return JSONResponse(await bench.working("drawing", annotating.state, number(request), user))
+        return JSONResponse(await bench.working("drawing", request, annotating.state, number(request), user))
 
     async def labels(request: Request) -> Response:
         query = request.query_params
         arguments = (number(request), query.get("axis", "z"), whole(query, "index"))
-        return Response(await bench.working("drawing", annotating.labels, *arguments), media_type=BINARY)
+        return Response(await bench.working("drawing", request, annotating.labels, *arguments), media_type=BINARY)
 
     async def between(request: Request) -> Response:
         query = request.query_params
         arguments = (number(request), query.get("feature", ""), query.get("axis", "z"), whole(query, "index"))
-        return Response(await bench.working("drawing", annotating.between, *arguments), media_type=BINARY)
+        return Response(await bench.working("drawing", request, annotating.between, *arguments), media_type=BINARY)
 
     async def operation(request: Request) -> Response:
         given = await _object(request)
         user = given.get("user", "")
         if not isinstance(user, str):
             raise InputError("'user' is a text.")
-        done = await bench.working("drawing", annotating.do, number(request), given.get("operation"), user)
+        done = await bench.working("drawing", request, annotating.do, number(request), given.get("operation"), user)
         return JSONResponse({"version": done.version, "kind": done.kind, "feature": done.feature, "of": done.of}, 201)
 
     one = "/api/tomograms/{number:int}"
