@@ -155,8 +155,8 @@ class Annotations:
     def changed(self, after: int) -> tuple[int, dict[str, list[Box]]]:
         """Return the last version, and for each feature the boxes in which voxels may have changed after a version.
 
-        A viewer that shows version ``after`` draws these anew. Boxes are whole blocks (32 x 64 x 64 voxels), or the whole
-        volume if the version was compacted: a stroke that it shows may be gone.
+        A viewer that shows version ``after`` draws these anew. Boxes are whole blocks (32 x 64 x 64 voxels), or the
+        whole volume if the version was compacted: a stroke that it shows may be gone.
         """
         with self.reading() as (history, _):
             if after < history.base:
