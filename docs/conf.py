@@ -16,8 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "https://github.com/volengine/volengine/tree/main/"
 MENU = {
     "Begin": ["docs/tutorial", "docs/how-to-run", "docs/how-to-recipe", "docs/how-to-tune", "docs/reliability"],
-    "Volumes and looking": ["docs/how-to-filter", "docs/how-to-montage", "docs/how-to-look", "docs/notebooks"],
-    "Networks": ["docs/how-to-train", "docs/model-cytoplasm", "docs/how-to-models", "docs/experiments"],
+    "Volumes and looking": [
+        *("docs/how-to-filter", "docs/how-to-montage", "docs/how-to-look", "docs/how-to-report", "docs/how-to-view"),
+        *("docs/how-to-workbench", "docs/notebooks"),
+    ],
+    "Networks": [
+        "docs/how-to-annotate",
+        "docs/how-to-train",
+        "docs/model-cytoplasm",
+        "docs/how-to-models",
+        "docs/experiments",
+    ],
     "Particles and scores": ["docs/how-to-picks", "docs/how-to-stats", "docs/how-to-score"],
     "Membranes": ["docs/how-to-membranes", "docs/how-to-membranes-measures", "docs/how-to-membranes-picking"],
     "Simulation": ["docs/simulate"],

@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from volengine.web.recipe import ServeRecipe
     from volengine.web.view.recipe import ViewRecipe
     from volengine.web.view.verb import view
+    from volengine.web.workbench.recipe import WorkbenchRecipe
+    from volengine.web.workbench.verb import workbench
 
 __version__ = "0.1.0"
 
@@ -137,6 +139,8 @@ _MODULES = {
     "web.recipe": ("ServeRecipe",),
     "web.view.recipe": ("ViewRecipe",),
     "web.view.verb": ("view",),
+    "web.workbench.recipe": ("WorkbenchRecipe",),
+    "web.workbench.verb": ("workbench",),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -176,6 +180,7 @@ __all__ = [
     "ViewRecipe",
     "VolengineError",
     "Volume",
+    "WorkbenchRecipe",
     "__version__",
     "annotate",
     "convert",
@@ -208,6 +213,7 @@ __all__ = [
     "train_folds",
     "verify",
     "view",
+    "workbench",
     "write_picks",
     "write_surfaces",
 ]

@@ -46,6 +46,7 @@ VERBS = {
     "picture": "Slices of a volume with predictions, labels, picks and surfaces: PNG, SVG.",
     "report": "Pages of what a run has found: slices, histograms, numbers, times.",
     "view": "Volumes, predictions, labels, picks and surfaces in a browser.",
+    "workbench": "A project in a browser: gallery, annotations.",
     "movie": "The slices of a volume one after the other, with the same: GIF, WebP, MP4.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
@@ -58,7 +59,7 @@ SECTIONS = {
     "Networks and data for them": ("annotate", "train", "models", "simulate"),
     "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
     "Look and check": (
-        *("info", "view", "report", "picture", "movie"),
+        *("info", "view", "workbench", "report", "picture", "movie"),
         *("status", "verify", "cluster", "env", "demo"),
     ),
 }

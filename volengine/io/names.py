@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -272,6 +273,7 @@ def _bare(base: str) -> str:
     return _VOLUMES.sub("", base[: len(base) - len(ending)])
 
 
+@functools.lru_cache(maxsize=65536)  # thousands of names are compared with each other
 def tomogram_key(name: str) -> str:
     """Return what two names of the same tomogram have in common, for tables and volumes that are to be matched.
 
@@ -305,5 +307,6 @@ def same_tomogram(name: str, names: Iterable[str]) -> str | None:
     names = list(names)
     if name in names:
         return name
-    fit = [one for one in names if tomogram_key(one) == tomogram_key(name)]
+    key = tomogram_key(name)
+    fit = [one for one in names if tomogram_key(one) == key]
     return fit[0] if len(fit) == 1 else None

@@ -6,7 +6,7 @@ export function address(path) {
 
 export class ServerError extends Error {}
 
-async function asked(path, options) {
+async function answered(path, options) {
   let answer;
   try {
     answer = await fetch(address(path), options);
@@ -23,7 +23,11 @@ async function asked(path, options) {
     }
     throw new ServerError(said.trim() || `The server answers ${answer.status}.`);
   }
-  return answer.json();
+  return answer;
+}
+
+async function asked(path, options) {
+  return (await answered(path, options)).json();
 }
 
 export function get(path) {
@@ -32,4 +36,19 @@ export function get(path) {
 
 export function post(path, value) {
   return asked(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
+}
+
+// Bytes, and the headers that say what they are.
+export async function bytes(path, options = {}) {
+  const answer = await answered(path, options);
+  return { headers: answer.headers, data: await answer.arrayBuffer() };
+}
+
+// A JSON object and planes of bytes, as the server frames them.
+export async function framed(path, options = {}) {
+  const { data } = await bytes(path, options);
+  const length = new DataView(data).getUint32(0, true);
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  const body = new Blob([new Uint8Array(data, 4 + length)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return { head, planes: new Uint8Array(await new Response(body).arrayBuffer()) };
 }

@@ -1,0 +1,87 @@
+"""Make docs/pictures/workbench.png: a tomogram that is annotated in the page of ``volengine workbench``, as Chromium shows it.
+
+volengine simulate vesicles --out samples
+python docs/workbench_picture.py samples docs/pictures/workbench.png
+
+It draws in the folder that it is given.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+WIDTH, HEIGHT = 1280, 800
+COLOURS = 192
+"""Of the picture; noise does not compress."""
+
+
+def main(project: str, out: str) -> None:
+    """Serve a folder, annotate its first tomogram, and keep what is seen."""
+    program = Path(sys.executable).with_name("volengine")
+    command = [program, "workbench", project, "--no-browser", "--user", "ada"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        link = next(found[1] for line in server.stdout if (found := re.match(r"Open (\S+)", line)))
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=shutil.which("chromium"))
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark")
+            page.goto(link)
+            page.wait_for_selector("body[data-facts=all]", timeout=120_000)
+            page.locator("#rows .title").first.click()
+            page.wait_for_selector("body[data-slice]", timeout=120_000)
+            annotate(page)
+            image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            browser.close()
+        image.quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+
+
+def annotate(page: Page) -> None:
+    """Draw a stroke, a training box and a point."""
+    for feature in ("membrane", "ribosome"):
+        page.fill("#newFeature", feature)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f"#features button[aria-checked=true]:has-text('{feature}')")
+    page.select_option("#filter", "gaussian")
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.keyboard.press("p")
+    page.mouse.click(x + 120, y - 160)
+    page.mouse.click(x + 40, y - 210)
+    page.keyboard.press("1")
+    page.keyboard.press("b")
+    page.locator("#size").fill("8")
+    page.mouse.move(x - 130, y)
+    page.mouse.down()
+    for step in range(40):
+        turn = math.pi + step * math.pi / 39
+        page.mouse.move(x + 130 * math.cos(turn), y + 110 * math.sin(turn))
+    page.mouse.up()
+    page.keyboard.press("r")
+    page.mouse.move(x - 200, y - 180)
+    page.mouse.down()
+    page.mouse.move(x + 200, y + 60, steps=3)
+    page.mouse.up()
+    page.mouse.move(x + 60, y + 120)
+    page.wait_for_timeout(100)
+    page.wait_for_selector("body[data-waiting='0']")
+    page.keyboard.press("b")
+    page.wait_for_timeout(500)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

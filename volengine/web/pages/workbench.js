@@ -1,0 +1,109 @@
+// The page for working on a project: its sections, messages, and who draws. Names of tomograms, features and people are
+// text, never markup.
+import { Annotate } from "./annotate.js";
+import { Gallery } from "./gallery.js";
+import { get } from "./server.js";
+
+const $ = (id) => document.getElementById(id);
+
+function kept(name) {
+  try {
+    return localStorage.getItem(`volengine ${name}`);
+  } catch {
+    return null; // a browser that keeps nothing
+  }
+}
+
+function keep(name, value) {
+  try {
+    localStorage.setItem(`volengine ${name}`, value);
+  } catch {
+    // as above
+  }
+}
+
+const bench = {
+  section: "gallery",
+
+  say(text, wrong = false) {
+    $("message").textContent = text;
+    $("message").title = text;
+    $("message").classList.toggle("wrong", wrong);
+    document.body.dataset.state = wrong ? "wrong" : "ready";
+  },
+
+  async trying(what) {
+    try {
+      return await what();
+    } catch (error) {
+      if (error.name !== "AbortError") bench.say(error.message, true);
+      return undefined;
+    }
+  },
+
+  user() {
+    return $("user").value.trim();
+  },
+
+  open(section) {
+    bench.section = section;
+    for (const button of document.querySelectorAll("nav button")) {
+      if (button.dataset.section === section) button.setAttribute("aria-current", "page");
+      else button.removeAttribute("aria-current");
+    }
+    for (const one of document.querySelectorAll("main")) one.hidden = one.id !== section;
+  },
+
+  show(number) {
+    location.hash = `annotate=${encodeURIComponent(bench.facts.tomograms[number])}`;
+  },
+};
+
+async function go() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (!asked.has("annotate")) {
+    bench.open("gallery");
+    document.title = `${bench.facts.name} - volengine`;
+    await gallery.refresh();
+    return;
+  }
+  const number = bench.facts.tomograms.indexOf(asked.get("annotate"));
+  bench.open("annotate");
+  if (number < 0) throw new Error(`There is no tomogram ${asked.get("annotate")} in this project.`);
+  await annotate.show(number);
+}
+
+let gallery;
+let annotate;
+
+async function begin() {
+  bench.facts = await get("api/project");
+  $("project").textContent = bench.facts.name;
+  $("user").value = kept("user") || bench.facts.user;
+  gallery = new Gallery(bench);
+  annotate = new Annotate(bench);
+  if (!bench.facts.writable) bench.say("This project cannot be written to: it can only be looked at.");
+  window.addEventListener("hashchange", () => bench.trying(go));
+  await go();
+  document.body.dataset.state = document.body.dataset.state ?? "ready";
+}
+
+$("user").addEventListener("change", () => {
+  if (!bench.user()) $("user").value = bench.facts.user;
+  keep("user", bench.user());
+  bench.trying(() => annotate.refresh());
+});
+$("theme").addEventListener("click", () => {
+  const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
+  document.documentElement.className = dark ? "light" : "dark";
+  keep("theme", dark ? "light" : "dark");
+});
+document.documentElement.className = kept("theme") ?? "";
+for (const button of document.querySelectorAll("nav button")) {
+  button.addEventListener("click", () => {
+    if (button.dataset.section === "gallery") location.hash = "";
+    else bench.show(annotate.number ?? 0);
+  });
+}
+
+bench.trying(begin);

@@ -1,0 +1,1 @@
+"""The page for daily work on a project: gallery and annotations."""

@@ -1,0 +1,210 @@
+"""The tomograms of a project, and where the project keeps what is made in the page.
+
+==============================  ========================================================
+``annotations/NAME.annotations``  the annotations of a tomogram
+``annotations/notes.json``        tags and notes
+``lists/NAME.txt``                selections, as every verb takes them
+``.workbench``                    thumbnails, which can be made again
+==============================  ========================================================
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from volengine.core.errors import InputError, MissingError, VolengineError
+from volengine.core.feature_colours import colour_of_feature, hexadecimal
+from volengine.core.paths import PathLike, path_text
+from volengine.io.annotations.folder import ENDING
+from volengine.io.open import OpenVolume, open_volume
+from volengine.io.stores import located
+from volengine.tasks.common.named import feature_of
+from volengine.tasks.common.output_folders import sources_of
+from volengine.web.view.find import Thing, Tomogram, find, identity_for
+from volengine.web.workbench.recipe import WorkbenchRecipe
+
+OPENED = 64
+"""Tomograms whose metadata are kept."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction of a tomogram: a key for addresses, its feature (and folder, where two differ by it), its volume."""
+
+    key: str
+    name: str
+    feature: str
+    colour: str
+    volume: OpenVolume
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A tomogram that was opened: its volume, its predictions of the same voxels, and what else is to be known."""
+
+    volume: OpenVolume
+    predictions: tuple[Prediction, ...]
+    notes: tuple[str, ...]
+
+
+class Project:
+    """A folder of tomograms or results, or the manifest of a collection.
+
+    Parameters
+    ----------
+    path
+        The folder or manifest.
+    recipe
+        How tomograms are opened.
+
+    Raises
+    ------
+    MissingError
+        There is no such folder, or no tomogram in it.
+    InputError
+        It is a URL, or neither folder nor manifest.
+    """
+
+    def __init__(self, path: PathLike, recipe: WorkbenchRecipe | None = None):
+        text = path_text(path)
+        if "://" in text:
+            raise InputError(f"{text}: a project is a folder or a manifest on a disk; annotations are written there.")
+        place = Path(text)
+        if not place.exists():
+            raise MissingError(f"{text}: no such folder or manifest.")
+        if place.is_file() and place.suffix.lower() not in (".csv", ".star", ".yaml", ".yml"):
+            raise InputError(f"{text}: give a folder of tomograms or results, or the manifest of a collection.")
+        self.recipe = WorkbenchRecipe.of(recipe)
+        self.path = place
+        self.folder = (place if place.is_dir() else place.parent).absolute()
+        every = find([text], links=self.recipe.links)
+        self.notes = [note for one in every for note in one.notes]
+        self.tomograms: list[Tomogram] = [one for one in every if any(t.role == "volume" for t in one.things)]
+        if not self.tomograms:
+            raise MissingError(" ".join([f"{text}: no tomogram was found there.", *self.notes[:3]]))
+        self._opened: OrderedDict[int, Opened] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.tomograms)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def writable(self) -> bool:
+        """Whether annotations can be written."""
+        return os.access(self.folder, os.W_OK)
+
+    def tomogram(self, number: int) -> Tomogram:
+        """A tomogram by its number.
+
+        Raises
+        ------
+        MissingError
+            There is none of this number.
+        """
+        if not 0 <= number < len(self.tomograms):
+            raise MissingError(f"There are {len(self.tomograms)} tomograms; there is no number {number}.")
+        return self.tomograms[number]
+
+    def annotations(self, number: int) -> Path:
+        """The folder of a tomogram's annotations, which need not be there."""
+        return self.folder / "annotations" / f"{self.tomogram(number).name}{ENDING}"
+
+    def base(self, number: int) -> OpenVolume:
+        """A tomogram itself, from its metadata.
+
+        Raises
+        ------
+        VolengineError
+            It cannot be opened, or there are predictions alone.
+        """
+        tomogram = self.tomogram(number)
+        error: VolengineError | None = None
+        for thing in _likely(tomogram):
+            try:
+                volume = self._open(thing)
+            except VolengineError as problem:
+                error = error or problem
+                continue
+            if is_tomogram(volume):
+                return volume
+        if tomogram.folder is not None and (found := sources_of(tomogram.folder, tomogram.name)):
+            return found[0]
+        raise error or MissingError(f"{tomogram.name}: its predictions are here, but not the tomogram itself.")
+
+    def opened(self, number: int) -> Opened:
+        """A tomogram with its predictions; errors as of :meth:`base`."""
+        with self._lock:
+            if number in self._opened:
+                self._opened.move_to_end(number)
+                return self._opened[number]
+        made = self._made(number)
+        with self._lock:
+            self._opened[number] = made
+            while len(self._opened) > OPENED:
+                self._opened.popitem(last=False)
+        return made
+
+    def _made(self, number: int) -> Opened:
+        volume, predictions, notes = self.base(number), [], list(self.tomogram(number).notes)
+        for thing in self.tomogram(number).things:
+            if thing.role != "volume" or located(thing.path) == volume.url:
+                continue
+            try:
+                one = self._open(thing)
+            except (VolengineError, OSError) as error:
+                notes.append(f"Not shown: {error}")
+                continue
+            if one.kind == "labels" or is_tomogram(one):
+                continue
+            if one.shape != volume.shape:
+                notes.append(f"Not shown: {thing.path} has the shape {one.shape}, the tomogram {volume.shape}.")
+                continue
+            feature = feature_of(one) or one.name
+            name = f"{feature} ({thing.folder})" if thing.folder == "gated" else feature
+            key = sha256(one.where.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+            predictions.append(Prediction(key, name, feature, f"#{hexadecimal(colour_of_feature(feature))}", one))
+        return Opened(volume, tuple(predictions), tuple(notes))
+
+    def _open(self, thing: Thing) -> OpenVolume:
+        size = self.recipe.voxel_size
+        how = identity_for(thing.path)
+        try:
+            return open_volume(thing.path, channel=self.recipe.channel, identity=how)
+        except InputError as error:
+            if size is None or type(error) is not InputError:
+                raise
+            return open_volume(thing.path, voxel_size=size, channel=self.recipe.channel, identity=how)
+
+    def prediction(self, number: int, key: str) -> Prediction:
+        """A prediction of a tomogram by its key.
+
+        Raises
+        ------
+        MissingError
+            There is none.
+        """
+        found = next((one for one in self.opened(number).predictions if one.key == key), None)
+        if found is None:
+            raise MissingError(f"{self.tomogram(number).name}: there is no such prediction; load the page again.")
+        return found
+
+
+def is_tomogram(volume: OpenVolume) -> bool:
+    """Whether a volume is a tomogram, by its metadata and its name."""
+    return volume.kind == "intensity" and not feature_of(volume)
+
+
+def _likely(tomogram: Tomogram) -> list[Thing]:
+    """The volumes of a tomogram, those first whose names are not those of predictions."""
+    volumes = [one for one in tomogram.things if one.role == "volume"]
+    return sorted(volumes, key=lambda one: "__" in Path(one.path).name or one.folder in ("predictions", "gated"))

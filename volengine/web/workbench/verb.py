@@ -1,0 +1,105 @@
+"""workbench: a page on which a project is looked at and annotated."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from volengine.core.errors import InputError, require
+from volengine.core.paths import PathLike
+from volengine.core.text import counted
+from volengine.engine.lock import Lock, read, remove
+from volengine.web.recipe import ServeRecipe
+from volengine.web.workbench.project import Project
+from volengine.web.workbench.recipe import WorkbenchRecipe
+
+MOST_NOTES = 5
+"""Of what was not found, that are said at the start."""
+
+
+def workbench(
+    project: PathLike,
+    recipe: WorkbenchRecipe | None = None,
+    serve: ServeRecipe | None = None,
+    *,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve a page on which a whole project is looked at, sorted and annotated, until Ctrl-C.
+
+    Everything that is drawn is an operation of the annotations (:class:`volengine.Annotations`) and on the disk when
+    the page shows it. Several servers, commands and people may work on one project at the same time.
+
+    Parameters
+    ----------
+    project
+        A folder of tomograms or results, or the manifest of a collection. The page writes into ``annotations`` and
+        ``lists`` in this folder (that of the manifest); thumbnails are kept in ``.workbench``.
+    recipe
+        Who draws, and how tomograms are opened.
+    serve
+        Where the page is served, and to whom.
+    say
+        Is given the lines for the user, among them the link.
+
+    Raises
+    ------
+    InputError
+        There is no tomogram, or the server cannot listen there.
+    DependencyError
+        The packages of the extra ``web`` are missing.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> volengine.workbench("project", serve=volengine.ServeRecipe(browser=False))          # doctest: +SKIP
+    12 tomograms in project. Annotations are kept in /data/project/annotations.
+    Open http://127.0.0.1:41234/?token=...
+    Ctrl-C ends it.
+    """
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise require("starlette", "web", "workbench") from error
+    from volengine.web.app import make_app
+    from volengine.web.serve import gate_of
+    from volengine.web.serve import serve as run_server
+    from volengine.web.workbench.routes import Bench, bench_routes
+
+    recipe, serve = WorkbenchRecipe.of(recipe), ServeRecipe.of(serve)
+    if recipe.anonymous:
+        from volengine.io.anonymous import use_anonymous
+
+        use_anonymous()
+    found = Project(project, recipe)
+    bench = Bench(found)
+    for note in found.notes[:MOST_NOTES]:
+        say(note)
+    say(f"{counted(len(found), 'tomogram')} in {found.name}. Annotations are kept in {found.folder / 'annotations'}.")
+    with contextlib.closing(bench.annotating), _beside_others(found, say):
+        run_server(make_app(gate_of(serve), bench_routes(bench), page="workbench.html"), serve, say)
+
+
+@contextlib.contextmanager
+def _beside_others(project: Project, say: Callable[[str], None]) -> Iterator[None]:
+    """Say whether another server shows the project; both may, as annotations allow several processes."""
+    if not project.writable:
+        say(f"{project.folder} cannot be written to, so it can only be looked at.")
+        yield
+        return
+    lock = Lock(project.folder / ".workbench" / "server.lock")
+    try:
+        mine = lock.create()
+        if not mine and (holder := read(lock.path)) is not None:
+            if holder.gone():
+                remove(lock.path, holder.nonce)
+                mine = lock.create()
+            else:
+                say(f"Another server shows this project, too, and joins in what is drawn: {holder}.")
+    except (InputError, OSError):  # it is for the message alone
+        mine = False
+    try:
+        yield
+    finally:
+        if mine:
+            lock.release()
