@@ -6,6 +6,8 @@ chunks, and kept as 16-bit numbers; near the end of a layer, the next one is rea
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
 import threading
 from collections import OrderedDict
@@ -199,6 +201,7 @@ class Slices:
                 if found is None:
                     found = read.bits(open_source(read.volume).read(read.box(cell)))
                     self._cache.put(read.key(cell), found)
+                    _give_back()
         return found
 
     def _look_ahead(self, read: _Volume, index: int) -> None:
@@ -225,6 +228,12 @@ class Slices:
         finally:
             with self._lock:
                 self._ahead = None
+
+
+def _give_back() -> None:
+    """Give memory that reading has freed back to the system; glibc keeps it, some 100 MB."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _check(volume: OpenVolume, axis: str, index: int) -> None:
