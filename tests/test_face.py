@@ -40,7 +40,7 @@ BESIDE = (
 """Functions that pages show and that are not in ``volengine`` itself."""
 
 KINDS = ("PathLike", "PathsLike", "PathsByFeature")
-NO_PATHS = {"name", "notes", "group", "format", "tomogram", "feature", "features", "where", "part", "plugins"}
+NO_PATHS = {"name", "notes", "group", "format", "tomogram", "feature", "features", "where", "part", "plugins", "say"}
 """Arguments of text that are no path."""
 
 NEEDED: dict[str, Any] = {

@@ -44,10 +44,12 @@ def view(
 
     Examples
     --------
+    ``volengine.view("TS_01.ome.zarr")`` prints a link and serves it until Ctrl-C. What is not there is refused before:
+
     >>> import volengine
-    >>> volengine.view("TS_01.ome.zarr", serve=volengine.ServeRecipe(browser=False))        # doctest: +SKIP
-    Open http://127.0.0.1:41234/?token=...
-    Ctrl-C ends it.
+    >>> volengine.view("gone.mrc")
+    Traceback (most recent call last):
+    volengine.core.errors.MissingError: gone.mrc: no such file or folder.
     """
     try:
         import starlette  # noqa: F401
