@@ -57,8 +57,13 @@ class _Volume:
         chunks, shape = self.volume.chunks, self.volume.shape
         if chunks is None or chunks == shape or chunks[self.axis] == 1:
             return False
-        layer = prod(n for a, n in enumerate(shape) if a != self.axis) * chunks[self.axis]
-        return layer * 2 <= CACHE_BYTES
+        return self.layer_bytes <= CACHE_BYTES
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of a layer in the cache."""
+        across = prod(n for a, n in enumerate(self.volume.shape) if a != self.axis)
+        return 2 * across * self.cell[self.axis]
 
     @property
     def cell(self) -> Index3:
@@ -206,6 +211,8 @@ class Slices:
 
     def _look_ahead(self, read: _Volume, index: int) -> None:
         """Read the next layer in the background, if somebody walks towards it."""
+        if 2 * read.layer_bytes > CACHE_BYTES:  # it would drive out the one in view
+            return
         thick, count = read.cell[read.axis], read.volume.shape[read.axis]
         key = read.key(index3((0, 0, 0)))[:2]
         with self._lock:
