@@ -17,7 +17,7 @@ from example_files import make_example_files
 
 import volengine
 
-ROOMS = ("", "cli", "core", "engine", "io", "nets", "ops", "sim", "tasks")
+ROOMS = ("", "cli", "core", "engine", "io", "nets", "ops", "sim", "tasks", "web")
 """Of the package; the first is the package itself."""
 
 STARTED_ALONE = {"volengine.core.apart_child"}

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from volengine.web.readers import GONE, Readers
 
 
-def _request(stays: bool = True) -> Request:
-    messages: list[Any] = [{"type": "http.request", "body": b"", "more_body": False}]
+def _request(stays: bool = True, sends: bool = True) -> Request:
+    """Of somebody who stays or leaves; after the request was read, or before."""
+    messages: list[Any] = [{"type": "http.request", "body": b"", "more_body": False}] if sends else []
 
     async def receive() -> Any:
         if messages:
@@ -56,11 +57,12 @@ def test_errors_are_those_of_what_is_called() -> None:
         asyncio.run(ask())
 
 
-def test_nothing_is_read_for_who_has_gone() -> None:
+@pytest.mark.parametrize("sends", [True, False])
+def test_nothing_is_read_for_who_has_gone(sends: bool) -> None:
     called: list[int] = []
 
     async def ask() -> None:
-        await Readers(1).read(_request(stays=False), called.append, 1)
+        await Readers(1).read(_request(stays=False, sends=sends), called.append, 1)
 
     with pytest.raises(HTTPException) as gone:
         asyncio.run(ask())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,12 @@ def test_what_is_not_there_or_is_nothing_to_look_at_is_refused(tmp_path: Path, p
     (tmp_path / "notes.md").touch()
     with pytest.raises(InputError, match=path):
         _views(tmp_path, tmp_path / path).scene(0)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"TS_\xff.mrc")).touch()
+    with pytest.raises(InputError, match="no text in UTF-8"):
+        find([str(tmp_path)])
 
 
 def test_what_cannot_be_shown_is_said_beside_what_can(run_folder: Path, tmp_path: Path) -> None:

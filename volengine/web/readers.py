@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 T = TypeVar("T")
 
@@ -54,8 +54,7 @@ class Readers:
             Who has asked is gone.
         """
         async with self._free:
-            await request.body()  # only after it is it known whether somebody is still there
-            if await request.is_disconnected():
+            if await _gone(request):
                 raise HTTPException(GONE)
             loop = asyncio.get_running_loop()
             answer: asyncio.Future[T] = loop.create_future()
@@ -75,6 +74,15 @@ class Readers:
                 error = caught
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(_settle, answer, result, error)
+
+
+async def _gone(request: Request) -> bool:
+    """Whether nobody waits for the answer any more; only after the body is it known whether somebody does."""
+    try:
+        await request.body()
+    except ClientDisconnect:
+        return True
+    return await request.is_disconnected()
 
 
 def _settle(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

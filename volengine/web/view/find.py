@@ -73,6 +73,10 @@ class _Found:
         self.links = links
 
     def named(self, name: str) -> Tomogram:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{name!a}: the name is no text in UTF-8; rename the file.") from None
         known = same_tomogram(name, self.tomograms) or name
         return self.tomograms.setdefault(known, Tomogram(known))
 
