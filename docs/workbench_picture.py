@@ -1,4 +1,4 @@
-"""Make docs/pictures/workbench.png: a tomogram that is annotated in the page of ``volengine workbench``, as Chromium shows it.
+"""Make docs/pictures/workbench.png: the page of ``volengine workbench`` with something drawn, as Chromium shows it.
 
 volengine simulate vesicles --out samples
 python docs/workbench_picture.py samples docs/pictures/workbench.png

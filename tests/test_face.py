@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from web_results import write_mrc
 
 import volengine
 from volengine.core import paths
@@ -40,10 +42,31 @@ BESIDE = (
 """Functions that pages show and that are not in ``volengine`` itself."""
 
 KINDS = ("PathLike", "PathsLike", "PathsByFeature")
-NO_PATHS = {"name", "notes", "group", "format", "tomogram", "feature", "features", "where", "part", "plugins", "say"}
+NO_PATHS = {
+    "name",
+    "user",
+    "notes",
+    "group",
+    "format",
+    "tomogram",
+    "feature",
+    "features",
+    "where",
+    "part",
+    "plugins",
+    "say",
+}
 """Arguments of text that are no path."""
 
+
+def _annotations(folder: Path) -> volengine.Annotations:
+    write_mrc(folder / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    return volengine.new_annotations(folder / "TS_01.mrc", folder / "TS_01.annotations")
+
+
 NEEDED: dict[str, Any] = {
+    "operations": {"annotate": ()},
+    "annotations": {"export_training": _annotations},
     "recipe": {
         "segment": volengine.SegmentRecipe(models="m.safetensors"),  # type: ignore[arg-type]
         "filter": volengine.FilterRecipe(steps=("invert",)),
@@ -132,7 +155,8 @@ def test_every_path_may_be_a_path_object(name: str, tmp_path: Path) -> None:
             by_feature = kind == "PathsByFeature" or "Mapping" in str(parameter.annotation)
             values[key] = [place] if kind == "PathsLike" else {"a": place} if by_feature else place
         elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-            values[key] = NEEDED[key][name]
+            needed = NEEDED[key][name]
+            values[key] = needed(tmp_path) if inspect.isfunction(needed) else needed
     options = inspect.signature(function).parameters.get("options")
     if options is not None:
         values["options"] = volengine.RunOptions(progress=False, run_dir=OnlyPath(str(tmp_path / "run")))  # type: ignore[arg-type]

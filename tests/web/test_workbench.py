@@ -32,6 +32,7 @@ from volengine.web.workbench.recipe import WorkbenchRecipe
 from volengine.web.workbench.routes import Bench, bench_routes
 from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.thumbnails import webp
+from volengine.web.workbench.verb import _beside_others
 
 HERE = {"sec-fetch-site": "same-origin"}
 STROKE = {"op": "brush", "feature": "membrane", "slice": 4, "points": [[8, 8], [8, 20]], "radius": 2}
@@ -363,6 +364,29 @@ def test_a_project_that_cannot_be_written_to_is_only_looked_at(tmp_path: Path, m
         assert client.get("/api/tomograms/0/thumbnail").status == 200
         assert "cannot be written" in draw(client, {"op": "feature", "feature": "a"}, number=0).json["error"]
     assert [one.name for one in tmp_path.iterdir()] == ["TS_01.mrc"]
+
+
+def test_a_second_server_says_that_there_is_a_first_one(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    project, said = Project(tmp_path), list[str]()
+    with _beside_others(project, said.append):
+        assert said == []
+        with _beside_others(project, said.append):
+            assert len(said) == 1
+            assert "Another server" in said[0]
+            assert f"process {os.getpid()}" in said[0]
+    assert not (tmp_path / ".workbench" / "server.lock").exists()
+
+
+def test_links_out_of_the_project_are_not_followed(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    write_mrc(inside / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    (inside / "TS_02.mrc").symlink_to(write_mrc(outside / "TS_02.mrc", np.zeros((4, 8, 8), np.float32)))
+    assert [one.name for one in Project(inside).tomograms] == ["TS_01"]
+    assert "TS_02" in Project(inside).notes[0]
+    assert len(Project(inside, WorkbenchRecipe(links=True))) == 2
 
 
 @pytest.mark.parametrize("path", ["nothing", "file.mrc", "s3://bucket/project"])

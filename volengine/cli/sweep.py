@@ -27,20 +27,12 @@ from volengine.tasks.sweep.verb import sweep
 @click.argument("recipe_file")
 @click.argument("predictions", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for the tables, recipes, pictures and picks.")
-@click.option(
-    "--vary",
-    multiple=True,
-    required=True,
-    metavar="FIELD=VALUES",
-    help="A field of the recipe and its values: pick.FEATURE.FIELD=0.3,0.5, rules.1.FIELD=5:20:5 (from:to:step), "
-    "rules.1=on,off. Several: all combinations are tried.",
-)
-@recipe_options(SweepRecipe, leave_out=("vary",))
+@recipe_options(SweepRecipe)
 @recipe_options(RunOptions, leave_out=(*NO_NETWORK, "dry_run", "part", "run_dir"))
-def command(recipe_file: str, predictions: tuple[str, ...], out: str, vary: tuple[str, ...], **values: Any) -> None:
+def command(recipe_file: str, predictions: tuple[str, ...], out: str, **values: Any) -> None:
     """Try many settings of the rules and picks of RECIPE_FILE (of volengine run) on PREDICTIONS, and compare them."""
     options = from_options(RunOptions, values)
-    recipe = from_options(SweepRecipe, values, vary=vary)
+    recipe = from_options(SweepRecipe, values)
     run_recipe = RunRecipe.from_json(read_yaml(recipe_file), where=recipe_file)
     click.echo(sweep(predictions, out, run_recipe, recipe, options).text())
     say(f"{out}: sweep.csv, sweep.svg, settings/")

@@ -70,7 +70,7 @@ def sixteen_bits(plane: NDArray[Any], span: tuple[float, float]) -> NDArray[np.u
     """
     low, high = span
     exact = plane.dtype == np.float64 or (plane.dtype.kind in "iu" and plane.dtype.itemsize > 2)
-    scaled = plane.astype(np.float64 if exact else np.float32)
+    scaled: NDArray[np.floating[Any]] = plane.astype(np.float64 if exact else np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
         scaled -= low
         scaled *= TOP / (high - low)

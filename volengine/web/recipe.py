@@ -32,8 +32,10 @@ class ServeRecipe(Recipe):
         off.
     allow_host
         Further names by which browsers call the server: that of the proxy, or of the machine.
-    tls_cert, tls_key
-        Files of a certificate and its key (PEM), to speak TLS.
+    tls_cert
+        File of a certificate (PEM, with those that vouch for it), to speak TLS.
+    tls_key
+        File of the certificate's key (PEM).
     insecure
         Listen beyond this machine without TLS: whoever can read the network sees the token and the data.
     browser

@@ -7,6 +7,7 @@ seconds, whatever streams are open.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import socket
@@ -91,8 +92,24 @@ def serve(app: Guard, recipe: ServeRecipe, say: Callable[[str], None] = print) -
         say(f"Open {link}\nCtrl-C ends it.")
         if recipe.browser and recipe.uds is None and has_display():
             after.enter_context(_browser(link))
+        after.enter_context(_quiet_end(server))
         with contextlib.suppress(KeyboardInterrupt):  # the signal is raised again after the end
             server.run(sockets=[listener])
+
+
+@contextmanager
+def _quiet_end(server: uvicorn.Server) -> Iterator[None]:
+    """Say nothing of requests that the end of the server cuts short: pages always have some open."""
+
+    def going_on(record: logging.LogRecord) -> bool:
+        return not server.should_exit
+
+    log = logging.getLogger("uvicorn.error")
+    log.addFilter(going_on)
+    try:
+        yield
+    finally:
+        log.removeFilter(going_on)
 
 
 def has_display() -> bool:

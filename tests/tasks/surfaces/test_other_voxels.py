@@ -140,11 +140,12 @@ def test_known_particles_of_a_training_are_beside_their_surface(tmp_path: Path, 
     recipe = SurfacesTrainRecipe(
         tomograms=(coarse(tmp_path / "TS_01.mrc", way),), picks=(str(tmp_path / "p.csv"),), mask_grid=way
     )
-    (one,), _, notes = train._known([fine_set(tmp_path / "a.surfaces")], recipe, train._grid(recipe))
+    opened, said = train._opened([fine_set(tmp_path / "a.surfaces")], recipe)
+    (one,), _, notes = train._known(opened, recipe, train._grid(recipe))
     np.testing.assert_allclose(one.heights, 10, atol=0.5)
     np.testing.assert_allclose(one.oriented.place, at, atol=1e-6)
     np.testing.assert_allclose(one.sample(at), at[:, 2], atol=0.01)
-    assert notes == []
+    assert said == notes == []
 
 
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

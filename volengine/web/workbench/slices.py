@@ -6,6 +6,8 @@ chunks, and kept as 16-bit numbers; near the end of a layer, the next one is rea
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
 import threading
 from collections import OrderedDict
@@ -55,8 +57,13 @@ class _Volume:
         chunks, shape = self.volume.chunks, self.volume.shape
         if chunks is None or chunks == shape or chunks[self.axis] == 1:
             return False
-        layer = prod(n for a, n in enumerate(shape) if a != self.axis) * chunks[self.axis]
-        return layer * 2 <= CACHE_BYTES
+        return self.layer_bytes <= CACHE_BYTES
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of a layer in the cache."""
+        across = prod(n for a, n in enumerate(self.volume.shape) if a != self.axis)
+        return 2 * across * self.cell[self.axis]
 
     @property
     def cell(self) -> Index3:
@@ -199,10 +206,13 @@ class Slices:
                 if found is None:
                     found = read.bits(open_source(read.volume).read(read.box(cell)))
                     self._cache.put(read.key(cell), found)
+                    _give_back()
         return found
 
     def _look_ahead(self, read: _Volume, index: int) -> None:
         """Read the next layer in the background, if somebody walks towards it."""
+        if 2 * read.layer_bytes > CACHE_BYTES:  # it would drive out the one in view
+            return
         thick, count = read.cell[read.axis], read.volume.shape[read.axis]
         key = read.key(index3((0, 0, 0)))[:2]
         with self._lock:
@@ -225,6 +235,12 @@ class Slices:
         finally:
             with self._lock:
                 self._ahead = None
+
+
+def _give_back() -> None:
+    """Give memory that reading has freed back to the system; glibc keeps it, some 100 MB."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _check(volume: OpenVolume, axis: str, index: int) -> None:

@@ -22,7 +22,7 @@ def workbench(
     recipe: WorkbenchRecipe | None = None,
     serve: ServeRecipe | None = None,
     *,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a page on which a whole project is looked at, sorted and annotated, until Ctrl-C.
 
@@ -39,7 +39,7 @@ def workbench(
     serve
         Where the page is served, and to whom.
     say
-        Is given the lines for the user, among them the link.
+        Is given the lines for the user, among them the link; default: they are printed.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def workbench(
     from volengine.web.serve import serve as run_server
     from volengine.web.workbench.routes import Bench, bench_routes
 
-    recipe, serve = WorkbenchRecipe.of(recipe), ServeRecipe.of(serve)
+    recipe, serve, say = WorkbenchRecipe.of(recipe), ServeRecipe.of(serve), say or print
     if recipe.anonymous:
         from volengine.io.anonymous import use_anonymous
 
