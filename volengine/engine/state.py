@@ -116,7 +116,8 @@ class PlanState:
                 self.claims.clear()
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
-            if complete and not lost and not self.outputs.unproven():
+            edited = self.outputs.lost_products(deep=True) if self.options.overwrite else ()
+            if complete and not lost and not edited and not self.outputs.unproven():
                 if self._home and self._home != self.folder.home(now=True) and self.folder.moved_from():
                     self.folder.write_plan(self.plan.to_json())
                 self.said = self.outputs.said()
@@ -126,7 +127,7 @@ class PlanState:
             before = self.outputs.finished()
             refuse_edited(() if self.options.overwrite else self.outputs.lost_products(before, deep=True))
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
-            torn = [*self.outputs.lost_products(before), *self.outputs.lost_images(before)] if whole else []
+            torn = [*(edited or self.outputs.lost_products(before)), *self.outputs.lost_images(before)] if whole else []
             self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]
             (self.folder.path / FINISHED).unlink(missing_ok=True)  # first: what it says of this folder ends here
             self.folder.write_plan(self.plan.to_json())

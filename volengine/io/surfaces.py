@@ -210,6 +210,12 @@ def write_list(folder: Path, rows: list[Row], facts: SurfaceFacts) -> None:
     write_json(folder / FACTS, {"format": FORMAT, **asdict(facts), "surfaces": [_plain(row) for row in rows]})
 
 
+def files_of_set(folder: PathLike, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The files of a set with these rows (``file``): its facts, its table, its meshes."""
+    where = Path(path_text(folder))
+    return tuple(str(where / name) for name in (FACTS, TABLE, *(row["file"] for row in rows)))
+
+
 def open_surfaces(path: PathLike, facts: SurfaceFacts | None = None) -> SurfaceSet:
     """Open a set of surfaces, or a mesh file, or a folder of mesh files, as a set.
 

@@ -15,7 +15,7 @@ from volengine.core.errors import DamagedError
 from volengine.core.text import counted
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.plan import Made, Plan
-from volengine.io.surfaces import FACTS, SurfaceFacts, file_of, write_list
+from volengine.io.surfaces import FACTS, SurfaceFacts, file_of, files_of_set, write_list
 from volengine.ops.stored import ONE
 from volengine.tasks.surface.description import MEASURED, mesh_name
 
@@ -101,18 +101,16 @@ def write_meshes(
     divided = parts[parts > 1]
     counts = _Counts(found, len(chosen["number"]), len(parts), len(order), len(divided), int(divided.sum()))
     said = f"{folder}: {_said(rows, counts, left_out or {})}"
-    if not found and threshold is not None:
-        highest = float(tables(span)[0]["span"][0, 1])
+    highest = float(tables(span)[0]["span"][0, 1]) if threshold is not None else 0.0
+    if not found and threshold is not None and highest <= threshold:
         said += f": the largest value is {highest:.3g}, the threshold {threshold:g}"
         if integers and 0 < highest < 0.25:
             said += f"; {_integers_up_to(highest)}"
     elif not found and ids and not (left_out or {}).get("min_volume_nm3"):
         said += f": no voxel holds {' or '.join(map(str, ids))}"
-    elif integers and threshold is not None:
-        highest = float(tables(span)[0]["span"][0, 1])
-        if highest < 1:
-            said += f"; {_integers_up_to(highest)}"
-    return Made((str(folder / FACTS), *(str(folder / row["file"]) for row in rows)), (said,))
+    elif integers and threshold is not None and 0 < highest < 1:
+        said += f"; {_integers_up_to(highest)}"
+    return Made(files_of_set(folder, rows), (said,))
 
 
 def _integers_up_to(highest: float) -> str:

@@ -17,7 +17,7 @@ from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.engine.plan import Made, Plan
 from volengine.io.morphometrics import write_morphometrics
-from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, file_of, write_surfaces
+from volengine.io.surfaces import ENDING, SurfaceFacts, file_of, files_of_set, write_surfaces
 from volengine.tasks.common.division import COLUMN, MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
 from volengine.tasks.common.ended import check_given, note
 from volengine.tasks.common.set_read import SetRead, facts_of
@@ -103,7 +103,7 @@ def write_measured(
     write_surfaces(out, made(), facts_of(facts))
     empty = "" if listed else f"{mine.path} has no surfaces."
     note(folder, told, files, empty)
-    products = [str(Path(out) / name) for name in (FACTS, *(file_of(row["number"]) for row in listed))]
+    products = files_of_set(out, [{"file": file_of(row["number"])} for row in listed])
     return Made((*products, *files), tuple(said_of(out, listed, told, files)))
 
 

@@ -13,7 +13,7 @@ from volengine.core.atomic import replacing
 from volengine.core.surface import Surface
 from volengine.core.text import counted
 from volengine.engine.plan import Made, Plan
-from volengine.io.surfaces import FACTS, SurfaceFacts, write_surfaces
+from volengine.io.surfaces import SurfaceFacts, files_of_set, open_surfaces, write_surfaces
 from volengine.tasks.common.division import NOTES, units_of
 from volengine.tasks.common.ended import check_given, note
 from volengine.tasks.common.lying import Grid
@@ -179,7 +179,7 @@ def write_table(
         np.savez_compressed(file, allow_pickle=False, **table_of(parts))
     note(folder, told, empty=empty, feature=feature)
     said = [f"{out}: {counted(len(picks), 'pick')} on {counted(len(counts), 'surface')}", *told]
-    more_files = [] if scored is None else [str(Path(scored) / FACTS)]
+    more_files = () if scored is None else files_of_set(scored, open_surfaces(scored).rows)
     return Made((out, *more_files), tuple(said if not empty else [*said, f"no picks: {empty}"]))
 
 
