@@ -24,6 +24,7 @@ import volengine
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.ops.slice_values import filtered, sixteen_bits
+from volengine.tasks.annotate.verb import recorded
 from volengine.web.app import make_app
 from volengine.web.guard import Gate
 from volengine.web.workbench.notes import Notes
@@ -232,6 +233,35 @@ def test_predictions_are_shown_and_taken_by_their_keys(client: Client, folder: P
     path = str(folder / "predictions" / "TS_01__ribosome.ome.zarr")
     assert draw(client, {**take, "prediction": path}).status == 404  # paths are no keys
     assert draw(client, {"op": "labels", "feature": "ribosome", "volume": path}).status == 400
+
+
+def test_what_was_drawn_can_be_drawn_again_by_commands(drawn: tuple[Client, Path], tmp_path: Path) -> None:
+    client, folder = drawn
+    for operation in (
+        STROKE,
+        {**STROKE, "axis": "y", "slice": 9, "points": [[5, 10], [6, 30]], "value": "ignore"},
+        {"op": "polygon", "feature": "membrane", "slice": 4, "points": [[2, 2], [2, 30], [30, 20]]},
+        {"op": "undo"},
+        {"op": "fill", "feature": "membrane", "slice": 6, "seed": [20, 20], "radius": 8, "band": 2},
+    ):
+        assert draw(client, operation).status == 201
+    again = tmp_path / "again.annotations"
+    volengine.new_annotations(tmp_path / "TS_02.mrc", again).close()
+    volengine.annotate(again, recorded(folder), images=False)
+    box = Box((0, 0, 0), (12, 40, 48))
+    with volengine.Annotations(folder) as one, volengine.Annotations(again) as other:
+        assert np.array_equal(one.labels("membrane", box), other.labels("membrane", box))
+        assert one.labels("membrane", box).any()
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", ".hidden", "a\x00b", "a\\b"])
+def test_names_of_tomograms_that_are_none_of_files_are_not_annotated(tmp_path: Path, name: str) -> None:
+    write_mrc(tmp_path / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    bench, client = bench_of(tmp_path)
+    bench.project.tomograms[0].name = name
+    with client:
+        assert draw(client, {"op": "feature", "feature": "a"}, number=0).status == 400
+    assert [one.name for one in tmp_path.iterdir()] == ["TS_01.mrc"]
 
 
 def test_two_servers_draw_at_once(tmp_path: Path) -> None:

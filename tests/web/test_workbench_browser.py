@@ -108,10 +108,10 @@ def test_the_gallery_is_searched_sorted_tagged_and_selected(page: Page, project:
     p = page.page
     rows = p.locator("#rows .row:visible")
     assert rows.count() == 2
-    assert p.locator("#rows .title").all_inner_texts() == [HOSTILE, "TS_01"]
+    assert p.locator("#rows .title").all_text_contents() == [HOSTILE, "TS_01"]
     assert p.title() != "1"  # the hostile name is text
     p.fill("#search", "ribosome>1")
-    assert rows.locator(".title").all_inner_texts() == ["TS_01"]
+    assert rows.locator(".title").all_text_contents() == ["TS_01"]
     p.click("#rows .row:visible button[title='Tags and note']")
     p.fill("#tags", "good, thin ice")
     p.fill("#note", "<b>look</b>")
@@ -119,12 +119,12 @@ def test_the_gallery_is_searched_sorted_tagged_and_selected(page: Page, project:
     p.wait_for_selector("#noting", state="hidden", timeout=SECONDS)
     p.fill("#search", "tag:good look")
     assert rows.count() == 1
-    assert "<b>look</b>" in rows.inner_text()
+    assert "<b>look</b>" in rows.text_content()
     p.fill("#search", "")
     p.select_option("#sort", "picks")
-    assert p.locator("#rows .title").all_inner_texts() == [HOSTILE, "TS_01"]
+    assert p.locator("#rows .title").all_text_contents() == [HOSTILE, "TS_01"]
     p.click("#order")
-    assert p.locator("#rows .title").all_inner_texts() == ["TS_01", HOSTILE]
+    assert p.locator("#rows .title").all_text_contents() == ["TS_01", HOSTILE]
     p.get_by_label("Select TS_01", exact=True).check()
     p.click("#saveList")
     p.fill("#listName", "best")

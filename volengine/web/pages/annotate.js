@@ -46,6 +46,8 @@ export class Annotate {
     if (number === this.number && this.tomogram) return this.refresh();
     this.bench.say(`Opening ${this.bench.facts.tomograms[number]} …`);
     this.cancel();
+    this.tools.cancel();
+    this.tools.pending = []; // they are sent, and seen when one comes back
     this.tomogram = null;
     this.number = number;
     this.slices.forget();
@@ -401,7 +403,8 @@ export class Annotate {
     const parts = [":", ":", ":"];
     if (!all) parts[AXES.indexOf(this.axis)] = `${this.index}:${this.index + 1}`;
     const operation = { op: "take", feature: this.feature, prediction, above: Number($("above").value), box: parts.join(","), replace: $("replace").checked };
-    return this.send({ ...operation, ...this.value(false) });
+    this.bench.say(`Taking what is above ${operation.above} …`);
+    return this.send({ ...operation, ...this.value(false) }).then(() => document.body.dataset.state === "wrong" || this.bench.say(""));
   }
 
   // -- controls ---------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ export class Tools {
 
   // What a click or the start of a drag does; pointer is missing where a key did it.
   use(place, other, pointer) {
-    if (this.tool !== "eraser" && !other && !this.page.ready()) return;
+    if (!this.page.ready()) return;
     switch (this.tool) {
       case "brush": case "eraser":
         this.stroke = { points: [centred(place)], erases: other || this.tool === "eraser", radius: this.page.radius(), slice: this.page.slice(), colour: this.page.colour() };

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -116,8 +117,17 @@ class Project:
         return self.tomograms[number]
 
     def annotations(self, number: int) -> Path:
-        """The folder of a tomogram's annotations, which need not be there."""
-        return self.folder / "annotations" / f"{self.tomogram(number).name}{ENDING}"
+        """The folder of a tomogram's annotations, which need not be there.
+
+        Raises
+        ------
+        InputError
+            The tomogram has a name that is none of a file; tables of picks may say anything.
+        """
+        name = self.tomogram(number).name
+        if name.startswith(".") or re.search(r"[/\\\x00-\x1f]", name):
+            raise InputError(f"{name!r}: a tomogram of this name cannot be annotated; rename it.")
+        return self.folder / "annotations" / f"{name}{ENDING}"
 
     def base(self, number: int) -> OpenVolume:
         """A tomogram itself, from its metadata.
