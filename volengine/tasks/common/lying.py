@@ -13,9 +13,10 @@ Volumes, sets of surfaces and tables of picks that state a voxel size have such 
 picks where the mask lies that it was made from. Origins that fit neither way are refused or said as in
 :mod:`volengine.tasks.common.origins`.
 
-*A table of picks on another table.* If both state the shape of their tomogram, their voxels are those of two volumes,
-and the rule is the same. A table without a shape, as RELION, STOPGAP and Dynamo write it, counts pixels, often those of
-a tilt series, to which positions were multiplied: then a pick is at the same place in both, which are the *centres*.
+*A table of picks* on another table, a volume or surfaces: if both state the shape of their tomogram, their voxels are
+those of two volumes, and the rule is the same. A table without a shape, as RELION, STOPGAP and Dynamo write it, counts
+pixels, often those of a tilt series, to which positions were multiplied: then a pick is at the same place in both,
+which are the *centres*.
 """
 
 from __future__ import annotations
@@ -163,8 +164,7 @@ def table_on(mine: Lattice, other: Lattice, asked: Asked, reach_nm: float | None
     (0.0, 0.0, 0.0)
     """
     check_extent(mine, other)
-    shaped = mine.shape is not None and other.shape is not None
-    lies = lies_on(mine, other, asked, "faces" if shaped else "centres")
+    lies = lies_on(mine, other, asked, unless_said(mine, other))
     apart_nm = float(np.linalg.norm(offsets(mine, other)["faces"])) / NM_TO_ANGSTROM
     if not lies.grid.sure and reach_nm is not None and apart_nm > reach_nm:
         raise InputError(
@@ -173,6 +173,11 @@ def table_on(mine: Lattice, other: Lattice, asked: Asked, reach_nm: float | None
             "--mask-grid faces (after binning by averaging), or centres (if positions were multiplied)."
         )
     return lies
+
+
+def unless_said(mine: Lattice, other: Lattice) -> How:
+    """The way in which a table of picks lies on something, or that on it, where nothing says it: by its shape."""
+    return "faces" if mine.shape is not None and other.shape is not None else "centres"
 
 
 def lattice_of(picks: Picks, where: str) -> Lattice:

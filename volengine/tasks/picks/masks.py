@@ -15,7 +15,17 @@ from volengine.core.picks import Picks
 from volengine.core.text import counted
 from volengine.core.volume import Volume
 from volengine.ops.stored import ONE
-from volengine.tasks.common.lying import Asked, Grid, Lattice, Lies, check_extent, lattice_of, lies_on
+from volengine.tasks.common.lying import (
+    Asked,
+    Grid,
+    Lattice,
+    Lies,
+    check_extent,
+    lattice_of,
+    lies_on,
+    offsets,
+    unless_said,
+)
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.readings import is_ours
 from volengine.tasks.picks.recipe import PicksFilterRecipe
@@ -48,7 +58,7 @@ def volume_on(picks: Picks, volume: Volume, where: str, asked: Asked) -> Lies:
     """
     mine, other = tomogram_of(picks), Lattice(where, volume.origin, volume.voxel_size, volume.shape)
     check_extent(mine, other)
-    return lies_on(mine, other, asked)
+    return lies_on(mine, other, asked, unless_said(mine, other))
 
 
 def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArray[np.bool_]:
@@ -76,14 +86,18 @@ def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArra
     found = _wanted(volume, index, recipe)
     if lies.grid.sure:
         return found
-    centres = lies.grid._replace(offset=(0.0, 0.0, 0.0))
-    other = int((found != _wanted(volume, _index(picks, centres), recipe)).sum())
+    at_faces = any(lies.grid.offset)
+    ways = offsets(tomogram_of(picks), Lattice(recipe.mask, volume.origin, volume.voxel_size, volume.shape))
+    z, y, x = (float(v) for v in ways["centres" if at_faces else "faces"])
+    other = int((found != _wanted(volume, _index(picks, lies.grid._replace(offset=(z, y, x))), recipe)).sum())
     if other:
+        face = "both begin at the same face, as after binning by averaging"
+        centre = "the centres of their first voxels are the same, as after Fourier cropping or multiplying positions"
+        taken, not_taken = (face, centre) if at_faces else (centre, face)
         notes.append(
             f"{recipe.mask} has voxels of {max(volume.voxel_size):g} A, the tomogram of {max(picks.voxel_size):g} A: "
-            "both were taken to begin at the same face, as after binning by averaging; "
-            f"{counted(other, 'pick', 'lies', 'lie')} so near to the rim of the mask that it is otherwise there if the "
-            "centres of the first voxels are the same, as after Fourier cropping (--mask-grid centres)."
+            f"it was taken that {taken}; {counted(other, 'pick', 'lies', 'lie')} so near to the rim of the mask that "
+            f"it is otherwise there if {not_taken} (--mask-grid {'centres' if at_faces else 'faces'})."
         )
     return found
 

@@ -11,7 +11,7 @@ from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.io.names import same_tomogram
 from volengine.io.surfaces import SurfaceSet
-from volengine.tasks.common.lying import Asked, Grid, Lattice, check_extent, lies_on
+from volengine.tasks.common.lying import Asked, Grid, Lattice, check_extent, lies_on, unless_said
 from volengine.tasks.common.unread import Unread
 from volengine.tasks.picks.around import index_in
 from volengine.tasks.picks.masks import tomogram_of, volume_on
@@ -180,8 +180,9 @@ class TableGiven:
         facts = surfaces.facts
         if facts.voxel_size is not None:
             other = Lattice(around.path, facts.origin, facts.voxel_size, facts.shape)
-            check_extent(tomogram_of(picks), other)
-            lies = lies_on(tomogram_of(picks), other, self._asked)
+            mine = tomogram_of(picks)
+            check_extent(mine, other)
+            lies = lies_on(mine, other, self._asked, unless_said(mine, other))
             grid = lies.grid
             notes += lies.notes
         elif any(picks.origin):

@@ -21,7 +21,7 @@ from volengine.ops.pictures import Colour, outline, overlay
 from volengine.ops.slice_pictures import Lines, Panel, Rings
 from volengine.ops.surfaces.section import section
 from volengine.tasks.common.kinds import is_picks
-from volengine.tasks.common.lying import Asked, Lattice, check_extent, lattice_of, lies_on
+from volengine.tasks.common.lying import Asked, Lattice, check_extent, lattice_of, lies_on, unless_said
 from volengine.tasks.common.named import feature_of, open_sized, stored_name, tomogram_in
 from volengine.tasks.picture.frame import Floats, Frame
 from volengine.tasks.picture.reading import raster_of
@@ -97,8 +97,9 @@ def open_overlay(path: str, number: int, volume: Volume, recipe: LookRecipe, not
         return Overlay(name, given or colour_of_feature(name), "surfaces", offset, surfaces=surfaces)
     if is_picks(path):
         picks = _picks(path, volume, recipe)
-        check_extent(mine, lattice_of(picks, path))
-        lies = lies_on(mine, lattice_of(picks, path), asked)
+        table = lattice_of(picks, path)
+        check_extent(mine, table)
+        lies = lies_on(mine, table, asked, unless_said(mine, table))
         notes += lies.notes
         name = picks.feature or Path(path).name.split(".")[0]
         return Overlay(name, given or colour_of_feature(name), "picks", lies.grid.offset, picks=picks)

@@ -103,7 +103,9 @@ class Given:
         if facts.voxel_size is None:
             return Grid(size, (0.0, 0.0, 0.0))
         check_extent(self._mine, other)
-        lies = lies_on(self._mine, other, Asked(self.recipe.mask_grid, self.recipe.any_origin))
+        asked = Asked(self.recipe.mask_grid, self.recipe.any_origin)
+        # only tables of picks state no shape
+        lies = lies_on(self._mine, other, asked, "centres" if other.shape is None else "faces")
         self.notes += lies.notes
         return lies.grid
 
