@@ -1,6 +1,7 @@
 // Annotating: one tomogram, one slice. What is drawn is sent as an operation of the annotations, one after the other; the
 // labels on the screen are always those that the server has answered.
 import { annotateKeys } from "./annotate_keys.js";
+import { Between } from "./between.js";
 import { Contrast, short } from "./contrast.js";
 import { Marks } from "./marks.js";
 import { get, post, framed } from "./server.js";
@@ -28,11 +29,11 @@ export class Annotate {
     this.state = { version: 0, features: [], boxes: [], points: [], undo: false, redo: false };
     this.queue = Promise.resolve();
     this.waiting = 0;
-    this.preview = null;
     this.view = new SliceView($("canvas"));
     this.view.onzoom = () => ($("zoom").textContent = `${Math.round(100 * this.view.scale)} %`);
     this.contrast = new Contrast(this.view);
     this.marks = new Marks(this.view, this);
+    this.between = new Between(this);
     this.tools = new Tools(this.view, this);
     this.slices = new Slices((asked, slice) => this.arrived(asked, slice));
     this.connect();
@@ -45,7 +46,7 @@ export class Annotate {
   async show(number) {
     if (number === this.number && this.tomogram) return this.refresh();
     this.bench.say(`Opening ${this.bench.facts.tomograms[number]} …`);
-    this.cancel();
+    this.between.cancel();
     this.tools.cancel();
     this.tools.pending = []; // they are sent, and seen when one comes back
     this.tomogram = null;
@@ -92,7 +93,7 @@ export class Annotate {
   turnTo(axis, index) {
     if (axis !== this.axis) {
       this.tools.cancel();
-      this.cancel();
+      this.between.cancel();
     }
     this.places[this.axis] = this.index;
     this.axis = axis;
@@ -239,7 +240,7 @@ export class Annotate {
 
   choose(name) {
     this.feature = name;
-    this.cancel();
+    this.between.cancel();
     this.listFeatures();
     this.paintLabels();
   }
@@ -343,41 +344,9 @@ export class Annotate {
       for (let at = 0; at < found.length; at++) found[at] = this.predicted[at] > above ? 1 : 0;
       layers.unshift({ labels: found, colour: ASIDE });
     }
-    const preview = this.preview && this.preview.axis === this.axis ? this.preview.planes.get(this.index) : undefined;
+    const preview = this.between.on(this.axis, this.index);
     if (preview) layers.push({ labels: preview, colour: ASIDE });
     this.view.overlay(layers);
-  }
-
-  // -- between slices ---------------------------------------------------------------------------------------
-
-  async interpolate() {
-    if (!this.tomogram || !this.ready()) return;
-    const { number, feature, axis, index } = this;
-    const query = new URLSearchParams({ feature, axis, index });
-    const { head, planes } = await framed(`api/tomograms/${number}/between?${query}`);
-    const size = head.shape[0] * head.shape[1];
-    const [first] = head.between;
-    const by = new Map(Array.from({ length: head.count }, (_, at) => [first + 1 + at, planes.subarray(at * size, (at + 1) * size)]));
-    this.preview = { feature, axis, between: head.between, planes: by };
-    $("confirming").hidden = false;
-    this.bench.say(`Cyan: ${feature} in slices ${first + 1} to ${head.between[1] - 1}. Enter takes it, Esc does not.`);
-    if (!by.has(index)) await this.turnTo(axis, first + 1);
-    else this.paintLabels();
-  }
-
-  async confirm() {
-    if (!this.preview) return;
-    const { feature, axis, between } = this.preview;
-    this.cancel();
-    await this.send({ op: "interpolate", feature, axis, between, only_empty: $("onlyEmpty").checked });
-  }
-
-  cancel() {
-    $("confirming").hidden = true;
-    if (!this.preview) return;
-    this.preview = null;
-    this.bench.say("");
-    this.paintLabels();
   }
 
   // -- predictions ------------------------------------------------------------------------------------------
@@ -444,9 +413,6 @@ export class Annotate {
     });
     on("drawnBefore", "click", () => this.jump(-1));
     on("drawnAfter", "click", () => this.jump(1));
-    on("interpolate", "click", trying(() => this.interpolate()));
-    on("confirm", "click", trying(() => this.confirm()));
-    on("cancel", "click", () => this.cancel());
     on("prediction", "change", trying(() => this.showPredicted()));
     on("above", "input", () => {
       this.aboveSaid();

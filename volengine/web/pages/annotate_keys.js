@@ -11,7 +11,7 @@ export function annotateKeys(page) {
     page.looks();
   };
   const enter = (other) => {
-    if (page.preview) page.bench.trying(() => page.confirm());
+    if (page.between.preview) page.bench.trying(() => page.between.confirm());
     else page.tools.press(other);
   };
   const filters = ["none", "gaussian", "sobel"];
@@ -39,7 +39,7 @@ export function annotateKeys(page) {
       { keys: ["z"], what: "Next filter", act: () => page.nextFilter(filters) },
       { keys: ["o"], what: "Overlay on, off", act: () => flip("overlay") },
       { keys: ["x"], what: "Hide the feature in hand", act: () => page.toggle(page.feature) },
-      { keys: ["Shift+i"], what: "Interpolate between slices", act: () => page.bench.trying(() => page.interpolate()) },
+      { keys: ["Shift+i"], what: "Interpolate between slices", act: () => page.bench.trying(() => page.between.begin()) },
       { keys: ["Shift+r"], what: "The whole slice as a box", act: () => page.marks.wholeSlice() },
       { keys: ["Delete"], what: "Remove box or point (right button)", act: () => page.marks.remove() },
       { keys: ["Alt+ArrowLeft", "Alt+ArrowRight", "Alt+ArrowUp", "Alt+ArrowDown"], shown: ["Alt + arrows"], what: "Move the cursor (Shift: by 10)", act: (event) => page.cursor(event.key, 1) },
@@ -47,7 +47,7 @@ export function annotateKeys(page) {
       { keys: ["Enter"], what: "Use the tool at the cursor; take a preview", act: () => enter(false) },
       { keys: ["Shift+Enter"], what: "Erase or remove at the cursor", act: () => enter(true) },
       { keys: ["c"], what: "Close the polygon (double click)", act: () => page.tools.close() },
-      { keys: ["Escape"], what: "Cancel", act: () => (page.tools.cancel(), page.cancel()) },
+      { keys: ["Escape"], what: "Cancel", act: () => (page.tools.cancel(), page.between.cancel()) },
       { keys: ["g"], what: "Gallery", act: () => (location.hash = "") },
       { keys: ["?"], what: "These keys", act: () => $("keys").showModal() },
     ],

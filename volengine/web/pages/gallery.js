@@ -253,7 +253,7 @@ export class Gallery {
     const tomograms = this.items.filter((one) => one.chosen).map((one) => one.number);
     try {
       const { file, tomograms: count } = await post("api/lists", { name: $("listName").value.trim(), tomograms, replace: $("replaceList").checked });
-      $("listSaid").textContent = `${count} tomograms are in ${file}. Every verb takes it: volengine segment ${file} …`;
+      $("listSaid").textContent = `${count} tomograms are in ${file}. Verbs take it as their input: volengine segment ${file} …`;
       await this.refreshLists();
     } catch (error) {
       $("listSaid").textContent = error.message;

@@ -1,4 +1,4 @@
-"""Tags and notes of tomograms, in one JSON file of the project, and selections as lists that every verb takes.
+"""Tags and notes of tomograms, in one JSON file of the project, and selections as lists that verbs take.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:

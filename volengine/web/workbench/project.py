@@ -3,7 +3,7 @@
 ==============================  ========================================================
 ``annotations/NAME.annotations``  the annotations of a tomogram
 ``annotations/notes.json``        tags and notes
-``lists/NAME.txt``                selections, as every verb takes them
+``lists/NAME.txt``                selections, as verbs take them
 ``.workbench``                    thumbnails, which can be made again
 ==============================  ========================================================
 """
