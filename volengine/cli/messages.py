@@ -99,6 +99,8 @@ def as_options(text: str, names: Collection[str]) -> str:
     'a.mrc: no voxel size. First write a store that states the true one: volengine convert --voxel-size 10.5.'
     >>> as_options("set format to one of relion, csv.", ["read_as", "to"])
     'give --read-as or --to, one of relion, csv.'
+    >>> as_options("set format to one of relion, csv.", ["picks"])[:60]
+    'first make a table of it: volengine picks convert FILE --rea'
     >>> as_options("TrainRecipe: 'features' is missing.", ["features"])
     'Give --features, which has no default.'
     """
@@ -119,6 +121,11 @@ def as_options(text: str, names: Collection[str]) -> str:
     if forms:
         given = " or ".join(f"--{name.replace('_', '-')}" for name in forms)
         text = text.replace("set format to one of", f"give {given}, one of")
+    else:
+        first = (
+            "first make a table of it: volengine picks convert FILE --read-as FORMAT --out TABLE.star; FORMAT is one of"
+        )
+        text = text.replace("set format to one of", first)
     if re.search(r"\b[Ss]et [a-z]", text):
         text = re.sub(r"\b(?P<word>[Ss]et) (?P<name>[a-z_]+)(?= \(|[.,;:]|$| to\b)", option, text)
         text = re.sub(r"\b(?P<word>and|or) (?P<name>[a-z_]+)(?= \()", option, text)

@@ -85,9 +85,10 @@ def check_no_labels(there: Array, runs: int, ramps: int, where: str, what: str) 
     several = several[several > 0]
     if several.size < 2 or ramps >= LEAST_RAMPS * runs:
         return
-    some = ", ".join(map(str, several[:4].tolist())) + (" ..." if several.size > 4 else "")
+    some = ", ".join(map(str, several[:4].tolist()))
+    some += f" ... up to {several[-1]}" if several.size > 4 else ""
     raise InputError(
-        f"{where} holds the integers {some} up to {several[-1]}, and nothing says what they are. They look like "
+        f"{where} holds the integers {some}, and nothing says what they are. They look like "
         f"labels: at the rims of objects there are no values between ({ramps} of {runs} runs along x). "
         f"{OF_LABELS.get(what, OTHERS)}. If they are probabilities times 255, say so: "
         f"{SCALED.get(what, '--scale 255')}."

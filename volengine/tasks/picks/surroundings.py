@@ -18,7 +18,7 @@ from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature
 from volengine.tasks.common.unread import Unread, may_be_it, opened_beside
 from volengine.tasks.picks.of_run import OF_RUN, is_feature
 
-_NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
+_NAMED = re.compile(r"(?P<name>[^\W\d][\w .-]*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
 RESERVED = ("inside", "lamella", "neighbours", "none")
 """Names that columns of ``picks measure`` have already, and the word for no compartment."""
 
@@ -181,6 +181,8 @@ def _sets_in(paths: Iterable[str]) -> list[str]:
 def split_name(text: str) -> tuple[str, tuple[int, ...], str]:
     """Divide ``NAME:1+2=PATH`` into name, labels and path; a file that is called so as a whole is a path.
 
+    >>> split_name("outer membrane=TS_01.mrc")[0]
+    'outer_membrane'
     >>> split_name("membrane:2+3=atlas.mrc"), split_name("atlas.mrc"), split_name("config.json#seg=membrane")
     (('membrane', (2, 3), 'atlas.mrc'), ('', (), 'atlas.mrc'), ('', (), 'config.json#seg=membrane'))
     """

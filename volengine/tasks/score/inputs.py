@@ -161,7 +161,13 @@ def _truth(truth: Where, features: list[str], shared: bool, like: Volume, opened
         if inside:
             if len(features) == 1 and len(inside) == 1:
                 inside = {features[0]: next(iter(inside.values()))}
-            return _chosen({f: opened(p) for f, p in inside.items() if f in features}, features, "truth", truth)
+            if lacking := [feature for feature in features if feature not in inside]:
+                raise MissingError(
+                    f"{truth}: there is no truth of {lacking[0]!r}; there are {', '.join(inside)}. If one holds "
+                    f"classes, give it and their numbers: {truth}#labels/{next(iter(inside))} --features {lacking[0]} "
+                    "--ids 1"
+                )
+            return {feature: opened(inside[feature]) for feature in features}
     if len(paths) == 1 and len(features) == 1:
         return {features[0]: opened(paths[0], like.voxel_size)}
     found = {}
