@@ -7,12 +7,10 @@ STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= $(shell $(PYTHON) -c 'import os; \
 	cores = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0)); \
 	n = min(cores, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 32); print(n if n > 1 else 0)')
-# The slow tests mostly wait (for clusters, kills, time limits): beside the others, with one process more, if there is
-# memory for all. What both write is then mixed while they run; each ends with its own list of failures.
+# The slow tests mostly wait (for clusters, kills, time limits): beside the others, if there is memory for all. What both write is then mixed while they run; each ends with its own list of failures.
 TEST_JOBS ?= $(shell $(PYTHON) -c 'import os; n = $(PYTEST_WORKERS); \
-	print(2 if n and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 32 >= 2 * n + 1 else 1)')
-PYTEST = $(BIN)/python -m pytest --dist worksteal
-SLOW_WORKERS = $(if $(filter 0,$(PYTEST_WORKERS)),0,$(shell expr $(PYTEST_WORKERS) + 1))
+	print(2 if n and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 32 >= 2 * n else 1)')
+PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Compiled modules are kept, also where Python is told not to: a thousand processes of the tests would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,10 +24,10 @@ test: $(STAMP)
 	$(MAKE) --no-print-directory --keep-going --jobs=$(TEST_JOBS) test-fast test-slow
 
 test-fast: $(STAMP)
-	$(PYTEST) -n $(PYTEST_WORKERS) -m "not slow and not chaos" tests benchmarks
+	$(PYTEST) -m "not slow and not chaos" tests benchmarks
 
 test-slow: $(STAMP)
-	$(PYTEST) -n $(SLOW_WORKERS) -m "slow or chaos" tests benchmarks
+	$(PYTEST) -m "slow or chaos" tests benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
