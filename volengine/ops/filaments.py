@@ -1,8 +1,10 @@
 """Filaments: the centreline of each tube of a component, and points along it.
 
 1. Voxels that the component encloses are filled: thinning would leave a wall around each hole, in which the line ends.
-   A component that encloses more than half as many voxels as it has is a closed wall, as that of a vesicle, and has no
-   line.
+   So is the lumen of a hollow tube, which may be open at its ends (:mod:`volengine.ops.filament_walls`). A component
+   of which more than half as many voxels are filled as it has, and which is not long then, is a closed wall, as that
+   of a vesicle, and has no line. One with much more voxels than tubes around its thinned voxels is a wall or a sheet;
+   its lines say so.
 2. It is thinned (Lee, Kashyap & Chu, CVGIP 56:462, 1994), as a whole, and its voxels become curves
    (:mod:`volengine.ops.skeleton_graph`), which are cut where three or more meet.
 3. Every point of a curve moves to the mean of the component's voxels in the plane across it. Voxels nearer to another
@@ -10,8 +12,9 @@
 4. A polynomial of degree 4 is fitted to the points around each point, within :func:`reach_of` along the curve, with the
    weights of Cleveland (J. Am. Stat. Assoc. 74:829, 1979). It gives position, tangent and curvature; the curvature is
    averaged over half of that reach.
-5. If it is asked for, each free end, which thinning leaves about a radius inside, goes on along its tangent to where
-   the component ends (:mod:`volengine.ops.filament_ends`).
+5. If it is asked for, samples near a free end whose section is not whole are left out, because a cut that is not
+   across the filament has a pointed corner, into which thinning runs. Then each free end goes on along its tangent to
+   where the component ends (:mod:`volengine.ops.filament_ends`).
 
 So the result depends on the component's voxels only. Lengths are in units of a voxel's shortest side.
 
@@ -34,26 +37,29 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.volume import Vector3
-from volengine.ops.filament_ends import Members, beyond
+from volengine.ops.filament_ends import Members, beyond, whole_sections
+from volengine.ops.filament_walls import GAP, is_long, is_wall, lumens, radius_by_surface, without_dents
 from volengine.ops.skeleton_graph import curves_and_nodes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BYTES_PER_VOXEL = 6
-"""Bytes that thinning needs for a voxel of a component's box: the mask, its padded copy, the copies of scikit-image."""
+BYTES_PER_VOXEL = 7
+"""Bytes for a voxel of a component's box: the mask, thickened and filled copies, and numbers of the parts of lumens."""
 BYTES_PER_MEMBER = 200
 """Bytes that a voxel of a component needs: its coordinates in three forms, its neighbours, its shares of planes."""
 LEAST_REACH, REACH_RADII = 20.0, 6.0
 """Reach of the fit along the curve: this many voxels, or radii of the tube, whichever is more."""
 DEGREE = 4
 """Degree of the fitted polynomial."""
+END_DEGREE = 2
+"""Degree of the one that says where an end goes on: with a higher one the direction there depends on single voxels."""
 SLAB = 1.0
 """Half the thickness of the plane in which voxels are averaged."""
 TIE = 1e-6
 """Voxels so little farther away belong to it: along an axis distances are whole, and rounding must not decide."""
 MOST_ENCLOSED = 0.5
-"""Holes of a filament have at most this share of its voxels; a component that encloses more is a wall."""
+"""Holes of a filament have at most this share of its voxels; what encloses more is a hollow tube or a wall."""
 LOST_RADII = 3.0
 """Voxels this many radii away from the thinned component, and 3 more, say that a stretch of it is missing."""
 STRAIGHT = 1e6
@@ -78,6 +84,7 @@ class Centreline:
     """A filament's centreline, about one sample per voxel; ``closed``: the last sample is joined to the first.
 
     ``nodes`` are the numbers of its ends in its component: lines that meet have the same one; -1: it is closed.
+    ``wall``: its component is a wall or a sheet rather than a filament, so that its line says little.
     """
 
     position: Floats
@@ -86,6 +93,7 @@ class Centreline:
     along: Floats
     closed: bool
     nodes: tuple[int, int] = (-1, -1)
+    wall: bool = False
 
     @property
     def length(self) -> float:
@@ -112,6 +120,13 @@ def walls_said(count: int) -> str:
     if count == 1:
         return "1 component is a closed wall, as that of a vesicle, and no filament: it has no line"
     return f"{count} components are closed walls, as those of vesicles, and no filaments: they have no lines"
+
+
+def sheets_said(count: int) -> str:
+    """How messages tell of components whose lines say little."""
+    if count == 1:
+        return "1 component is a wall or a sheet rather than a filament: its lines say little of its length"
+    return f"{count} components are walls or sheets rather than filaments: their lines say little of their lengths"
 
 
 def reach_of(radius: float) -> float:
@@ -146,7 +161,7 @@ def centrelines(
     -------
     list of Centreline or None
         ``None``: the component is a closed wall, as that of a vesicle: it encloses more than half as many voxels as
-        it has.
+        it has, and is no long tube.
 
     Raises
     ------
@@ -160,44 +175,75 @@ def centrelines(
     _check_memory(voxels, first, last, memory_bytes)
     mask = np.zeros(sides, bool)
     mask[tuple((voxels.astype(np.int64) - first).T)] = True
-    enclosed = _enclosed(mask)
-    if len(enclosed):
-        if len(enclosed) > MOST_ENCLOSED * len(voxels):
-            return None
-        mask[tuple(enclosed.T)] = True
-        voxels = _whole(np.argwhere(mask)) + first
-        _check_memory(voxels, first, last, memory_bytes)
     size = np.asarray(scale, float)
-    thin = _thinned_whole(mask, voxels.astype(np.int64) - first, size) + first
+    enclosed = _enclosed(mask)
+    most = MOST_ENCLOSED * len(voxels)
+    if len(enclosed) > most and not is_long(enclosed * size):
+        return None
+    mask[tuple(enclosed.T)] = True
+    filled = len(enclosed)
+    for gap in (0, GAP):  # gaps of the wall are closed if what is found else is a wall
+        lumen, hollow = lumens(mask, size, gap)
+        if len(lumen):
+            mask[tuple(lumen.T)] = True
+            mask = without_dents(mask)
+        filled += len(lumen)
+        if filled:
+            voxels = _whole(np.argwhere(mask)) + first
+            _check_memory(voxels, first, last, memory_bytes)
+        thin = _thinned_whole(mask, voxels.astype(np.int64) - first, size)
+        if not (wall := is_wall(mask, thin, size)):
+            break
     del mask
+    thin += first
     radius = np.sqrt(len(voxels) * np.prod(size) / (np.pi * max(_length(thin, size), 1.0)))
     found = curves_and_nodes(thin, least=max(least, 2 * radius), bridge=2 * radius)
     rough = [(_sampled(thin[one.voxels] * size, one.closed), one) for one in found]
     kept = [(line, one) for line, one in rough if len(line) >= 4]
     if not kept:
-        return []
+        return None if filled > most else []
     fitted = [_fit(line, one.closed, reach_of(radius) / 2) for line, one in kept]
-    centred = _centred([f.position for f in fitted], [f.tangent for f in fitted], voxels * size, 2.5 * radius)
+    centred, areas = _centred(
+        [f.position for f in fitted], [f.tangent for f in fitted], voxels * size, size, 2.5 * radius
+    )
+    spans = [slice(0, len(line)) for line in centred]
+    meeting = Counter(node for one in found for node in one.nodes)
+    free = [(meeting[one.nodes[0]] == 1, meeting[one.nodes[1]] == 1) for _, one in kept]
+    middle = 0.0
+    if len(lumen):
+        widest = float(np.sqrt(max(float(np.median(area)) for area in areas) / np.pi))
+        middle = (hollow + widest) / 2
+    if to_ends:
+        # the end goes on straight: so far that a bent line is a voxel aside
+        far = [min(2 * middle, np.sqrt(2 / max(float(np.median(f.curvature)), 1 / STRAIGHT))) for f in fitted]
+        spans = [whole_sections(*each) for each in zip(areas, free, far, strict=True)]
     lines = [
-        replace(_fit(line, one.closed, reach_of(radius)), nodes=one.nodes)
-        for line, (_, one) in zip(centred, kept, strict=True)
+        replace(_fit(line[span], one.closed, reach_of(radius)), nodes=one.nodes, wall=wall)
+        for line, span, (_, one) in zip(centred, spans, kept, strict=True)
     ]
     if to_ends:
-        meeting = Counter(node for one in found for node in one.nodes)
-        inside = Members(voxels, size, radius)
-        free = [(meeting[one.nodes[0]] == 1, meeting[one.nodes[1]] == 1) for _, one in kept]
-        longer = [_to_ends(line, ends, inside) for line, ends in zip(lines, free, strict=True)]
+        inside = Members(voxels, size, radius, middle)
+        ways = [
+            _fit(line[span], one.closed, reach_of(radius), END_DEGREE).tangent
+            for line, span, (_, one) in zip(centred, spans, kept, strict=True)
+        ]
+        longer = [_to_ends(*each, inside) for each in zip(lines, ways, free, strict=True)]
         # what is hardly longer than wide is no filament, however far its ends go on
-        lines = [new if min(least, 2 * radius) <= old.length else old for old, new in zip(lines, longer, strict=True)]
-    return [line for line in lines if line.length >= least]
+        long = [float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum()) for line in centred]
+        lines = [
+            new if min(least, 2 * radius) <= length else old
+            for old, new, length in zip(lines, longer, long, strict=True)
+        ]
+    lines = [line for line in lines if line.length >= least]
+    return None if filled > most and not lines else lines
 
 
-def _to_ends(line: Centreline, free: tuple[bool, bool], inside: Members) -> Centreline:
+def _to_ends(line: Centreline, ways: Floats, free: tuple[bool, bool], inside: Members) -> Centreline:
     """A line whose free ends go on, straight, to where the component ends; the curvature there is that of the end."""
     if line.closed:
         return line
     more = [
-        beyond(line.position[end], turn * line.tangent[end], inside) if there else np.zeros((0, 3))
+        beyond(line.position[end], turn * ways[end], inside) if there else np.zeros((0, 3))
         for end, turn, there in ((0, -1, free[0]), (-1, 1, free[1]))
     ]
     pad = (len(more[0]), len(more[1]))
@@ -275,17 +321,7 @@ def _lost(thin: Ints, mask: NDArray[np.bool_], voxels: Ints, size: Floats) -> bo
     radius = float(np.sqrt(len(voxels) * np.prod(size) / (np.pi * max(_length(thin, size), across))))
     away = cKDTree(thin * size).query(voxels[::5] * size)[0]
     far = float(away.max()) > LOST_RADII * radius + 3
-    return far and radius < 2 * _radius_of_surface(mask, size)
-
-
-def _radius_of_surface(mask: NDArray[np.bool_], size: Floats) -> float:
-    """The radius of a tube by its volume and its surface; of a sheet it is only about its thickness."""
-    area = 0.0
-    for axis in range(3):
-        steps = np.count_nonzero(np.diff(mask, axis=axis))
-        outer = sum(np.count_nonzero(np.take(mask, side, axis)) for side in (0, -1))
-        area += (steps + outer) * float(np.prod(size) / size[axis])
-    return 2 * float(np.count_nonzero(mask) * np.prod(size)) / area
+    return far and radius < 2 * radius_by_surface(mask, size)
 
 
 def _whole(index: NDArray[np.signedinteger[Any]]) -> Ints:
@@ -316,7 +352,7 @@ def _sampled(line: Floats, closed: bool) -> Floats:
     return np.stack([np.interp(wanted, along, column) for column in smooth.T], axis=1)
 
 
-def _fit(line: Floats, closed: bool, reach: float) -> Centreline:
+def _fit(line: Floats, closed: bool, reach: float, degree: int = DEGREE) -> Centreline:
     """Fit a polynomial around each sample of a line whose samples lie about evenly."""
     n = len(line)
     steps = np.linalg.norm(np.diff(np.concatenate([line, line[:1]]) if closed else line, axis=0), axis=1)
@@ -329,7 +365,7 @@ def _fit(line: Floats, closed: bool, reach: float) -> Centreline:
     wide = np.abs(middle - here) + half + 1
     u = (at - here[:, None]) / wide[:, None]
     weight = (1 - np.abs(u) ** 3) ** 3
-    powers = u[:, :, None] ** np.arange(min(DEGREE, 2 * half) + 1)
+    powers = u[:, :, None] ** np.arange(min(degree, 2 * half) + 1)
     normal = np.einsum("nk,nka,nkb->nab", weight, powers, powers)
     right = np.einsum("nk,nka,nkc->nac", weight, powers, line[at % n])
     found = np.linalg.solve(normal, right)
@@ -357,22 +393,29 @@ def _mean_around(values: Floats, half: int, closed: bool) -> Floats:
     return mean
 
 
-def _centred(lines: list[Floats], tangents: list[Floats], places: Floats, far: float) -> list[Floats]:
-    """Move every sample to the mean of the voxels in the plane across its line."""
+def _centred(
+    lines: list[Floats], tangents: list[Floats], places: Floats, size: Floats, far: float
+) -> tuple[list[Floats], list[Floats]]:
+    """Move every sample to the mean of the voxels in the plane across its line; and the area of that section."""
     from scipy.spatial import cKDTree
 
     whole, along = np.concatenate(lines), np.concatenate(tangents)
     owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
     nearest = cKDTree(whole).query(places)[1]
-    sums, counts = np.zeros_like(whole), np.zeros(len(whole))
+    sums, counts, areas = np.zeros_like(whole), np.zeros(len(whole)), np.zeros(len(whole))
+    deep = np.abs(along) @ size  # a voxel's depth along the line: with it, areas do not depend on where layers lie
     for shift in range(-4, 5):
         at = np.clip(nearest + shift, 0, len(whole) - 1)
         use = (at == nearest + shift) & (owner[at] == owner[nearest])
         at, away = at[use], places[use] - whole[nearest[use] + shift]
         height = np.einsum("ij,ij->i", away, along[at])
         across = away - height[:, None] * along[at]
-        near = (np.abs(height) <= SLAB + TIE) & (np.linalg.norm(across, axis=1) <= far + TIE)
+        close = np.linalg.norm(across, axis=1) <= far + TIE
+        near = (np.abs(height) <= SLAB + TIE) & close
         np.add.at(sums, at[near], across[near])
         np.add.at(counts, at[near], 1)
+        share = np.maximum(1 - np.abs(height[close]) / deep[at[close]], 0) / deep[at[close]]
+        np.add.at(areas, at[close], share)
     moved = whole + np.where(counts[:, None] >= 3, sums / np.maximum(counts, 1)[:, None], 0.0)
-    return np.split(moved, np.cumsum([len(line) for line in lines])[:-1])
+    cuts = np.cumsum([len(line) for line in lines])[:-1]
+    return np.split(moved, cuts), np.split(areas * np.prod(size), cuts)

@@ -19,11 +19,13 @@ from volengine.core.orientation import euler_to_matrix
 from volengine.engine.options import RunOptions
 from volengine.io.open import open_source, open_volume
 from volengine.io.picks import read_picks
+from volengine.ops.filaments import sheets_said
 from volengine.tasks.common import cells
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import convert
 from volengine.tasks.pick.blocks import filament_voxels
 from volengine.tasks.pick.filament_blocks import trace_cell
+from volengine.tasks.pick.filaments import SHEET, WALL, FilamentRules, traced
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.verb import pick
 
@@ -160,6 +162,17 @@ def test_no_filament_is_said_with_its_reason(store, tmp_path):
     assert told.exit_code == 0
     assert "0 picks, because no region above the threshold of 0.5" in told.output
     assert "holds a filament of --min-length-nm" in told.output
+
+
+def test_components_that_are_sheets_are_counted():
+    z, y, _ = np.indices((12, 30, 90))
+    rod, sheet = (z - 5) ** 2 + (y - 5) ** 2 <= 4, (z == 10) & (y > 9)
+    index = np.concatenate([np.argwhere(rod), np.argwhere(sheet)])
+    label = np.repeat([1, 2], [np.count_nonzero(rod), np.count_nonzero(sheet)])
+    _, components = traced(label, index, rod.shape, FilamentRules((1, 1, 1), 1.0, 5.0, 10.0, 0.0, (0, 0, 0)))
+    assert components[WALL].tolist() == [0, 0]
+    assert components[SHEET].tolist() == [0, 1]
+    assert "2 components are walls or sheets" in sheets_said(2)
 
 
 def test_the_wall_of_a_vesicle_is_no_filament_and_that_is_told(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.tasks.common.cell_tables import covered
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
-from volengine.tasks.pick.filaments import GATHERED_BYTES, WALL, FilamentRules, traced
+from volengine.tasks.pick.filaments import GATHERED_BYTES, SHEET, WALL, FilamentRules, traced
 from volengine.tasks.pick.middles import middles_bytes, middles_of
 
 
@@ -229,7 +229,7 @@ def trace_filaments(
     few = n < min_picks
     picks = {COLUMN + key: column[: 0 if few else n] for key, column in picks.items()}
     table = {**picks, "left": np.array([n if few else 0]), SPAN: block.tables["resolve"][0][SPAN]}
-    table[WALL] = np.array([components[WALL].sum()])
+    table |= {name: np.array([components[name].sum()]) for name in (WALL, SHEET)}
     return Result(table=table, counts={"picks": 0 if few else n, "filaments": int(components["filaments"].sum())})
 
 

@@ -20,8 +20,8 @@ GATHERED_BYTES = 60
 
 LEFT, OF_COMPONENT = "left.", "component."
 """Beginnings of the names of columns of a cell's table: of voxels that go up, and of its components."""
-WALL = "wall"
-"""Column of components: 1 for a closed wall."""
+WALL, SHEET = "wall", "sheet"
+"""Columns of components: 1 for a closed wall; 1 for a wall or a sheet that has lines."""
 
 FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
 
@@ -76,13 +76,13 @@ def traced(
         The columns :data:`FILAMENT_COLUMNS`, one row per point; filaments are numbered from 1.
     components
         One row for each component that has a filament, also if the margin leaves no point of it, or is a closed wall,
-        which has none: ``label``, ``filaments``, ``points`` and ``wall``, 0 or 1 (int64).
+        which has none: ``label``, ``filaments``, ``points``, ``wall`` and ``sheet``, 0 or 1 (int64).
     """
     order = np.lexsort((index[:, 2], index[:, 1], index[:, 0], label))
     label, index = label[order], index[order]
     starts = np.flatnonzero(np.diff(label, prepend=0))
     rows: list[dict[str, Any]] = []
-    found: list[tuple[int, int, int, int]] = []
+    found: list[tuple[int, ...]] = []
     count, sides = 0, np.array(rules.scale)
     z, y, x = rules.scale
     for first, last in pairwise([*starts.tolist(), len(label)]):
@@ -109,9 +109,10 @@ def traced(
             rows.append({key: column[inside] for key, column in columns.items()})
             kept += int(inside.sum())
         if count > before or lines is None:
-            found.append((int(label[first]), count - before, kept, int(lines is None)))
+            sheet = any(line.wall for line in lines or ())
+            found.append((int(label[first]), count - before, kept, int(lines is None), int(sheet)))
     widths = {"position_vox": (0, 3), "normal": (0, 3), "euler": (0, 3), "label": 0, "filament": 0}
     empty = {key: np.zeros(widths.get(key, 0), "i8" if widths.get(key) == 0 else "f8") for key in FILAMENT_COLUMNS}
     made = {key: np.concatenate([empty[key], *(row[key] for row in rows)]) for key in FILAMENT_COLUMNS}
-    each = np.array(found, np.int64).reshape(-1, 4)
-    return made, {"label": each[:, 0], "filaments": each[:, 1], "points": each[:, 2], WALL: each[:, 3]}
+    each = np.array(found, np.int64).reshape(-1, 5)
+    return made, dict(zip(("label", "filaments", "points", WALL, SHEET), each.T, strict=True))

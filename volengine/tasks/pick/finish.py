@@ -21,11 +21,11 @@ from volengine.engine.memory import machine_memory
 from volengine.engine.plan import Made, Plan
 from volengine.io.names import is_zipped, suffix_of
 from volengine.io.picks.parts import PART_PICKS, write_parts
-from volengine.ops.filaments import walls_said
+from volengine.ops.filaments import sheets_said, walls_said
 from volengine.tasks.common.cell_tables import of_prefix
 from volengine.tasks.common.readings import reading_line
 from volengine.tasks.pick.description import COLUMN, EXTRAS, SPAN
-from volengine.tasks.pick.filaments import OF_COMPONENT, WALL
+from volengine.tasks.pick.filaments import OF_COMPONENT, SHEET, WALL
 from volengine.tasks.pick.rows import RowFile
 
 ROW = "row"
@@ -104,7 +104,7 @@ def write_table(
 
     source, table = Volume.from_json(volume), tables(stage)[0]
     written, left = format_of(out, format), int(table["left"][0])
-    walls = int(table.get(WALL, np.zeros(1))[0])
+    walls, sheets = (int(table.get(name, np.zeros(1))[0]) for name in (WALL, SHEET))
     with local_copy(out, write=True) as path, ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         if rows:
@@ -112,7 +112,10 @@ def write_table(
                 added, count = _of_cells(tables, rows), table["label"].size
             else:
                 added, count, left = _of_filaments(tables, rows, least)
-                walls = sum(int(one[OF_COMPONENT + WALL].sum()) for name in rows for one in tables(name).values())
+                walls, sheets = (
+                    sum(int(one[OF_COMPONENT + kind].sum()) for name in rows for one in tables(name).values())
+                    for kind in (WALL, SHEET)
+                )
             parts, columns = _in_order(stack, path, count, added, written)
             table = {SPAN: tables(span)[0][SPAN]}  # without the numbers, which have 16 bytes for each pick
         else:
@@ -127,6 +130,8 @@ def write_table(
             said += "; these are signed bytes, of which 255 would be 1: if 127 is, as Ais writes them, give --scale 127"
     if walls:
         said += f"; {walls_said(walls)}"
+    if sheets:
+        said += f"; {sheets_said(sheets)}"
     return Made((out,), (*reading_line(feature, source, tables, decision), said))
 
 

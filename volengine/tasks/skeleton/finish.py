@@ -16,7 +16,7 @@ from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.core.volume import Volume
 from volengine.engine.plan import Made, Plan
 from volengine.io.amira.graph_write import write_spatial_graph
-from volengine.ops.filaments import walls_said
+from volengine.ops.filaments import sheets_said, walls_said
 from volengine.tasks.common.cell_tables import of_prefix
 from volengine.tasks.common.named import feature_of
 from volengine.tasks.common.readings import reading_line
@@ -103,6 +103,8 @@ def write_lines(plan: Plan, tables: Any, stage: str, out: str, volume: Mapping[s
     )
     if walls := int(found[WALLS][0]):
         said += f"; {walls_said(walls)}: leave out --lines for their mid-surface"
+    if sheets := len(np.unique(lines["component"][lines["wall"] == 1])):
+        said += f"; {sheets_said(sheets)} (column wall): leave out --lines for their mid-surface"
     return Made(written, (*_read(volume, decision, tables), said))
 
 

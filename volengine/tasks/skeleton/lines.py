@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 LINE_COLUMNS = (
     *("line", "component", "length_nm", "end_to_end_nm", "mean_curvature_per_nm", "max_curvature_per_nm"),
-    *("closed", "begin_node", "end_node", "begin_lines", "end_lines", "begin", "end"),
+    *("closed", "wall", "begin_node", "end_node", "begin_lines", "end_lines", "begin", "end"),
 )
 POINT_COLUMNS = ("line", "along_nm", "place", "tangent", "curvature_per_nm")
 
@@ -99,7 +99,7 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
     lines
         :data:`LINE_COLUMNS`, one row for each line, numbered from 1. Nodes are numbered from 1, 0: none, because the
         line is closed; ``begin_lines`` is the number of line ends at its node: 1 is a free end, 3 a branch. ``begin``
-        and ``end`` (n, 3) are the places of its ends in voxels.
+        and ``end`` (n, 3) are the places of its ends in voxels. ``wall``: 1 if the component is a wall or a sheet.
     points
         :data:`POINT_COLUMNS`: places (n, 3) in voxels and tangents (n, 3), z, y, x.
     walls
@@ -145,6 +145,7 @@ def _row(line: Centreline, number: int, component: int, ends: list[int], side_nm
         "mean_curvature_per_nm": float(np.average(line.curvature, weights=along)) / side_nm,
         "max_curvature_per_nm": float(line.curvature.max()) / side_nm,
         "closed": int(line.closed),
+        "wall": int(line.wall),
         "begin_node": ends[0],
         "end_node": ends[1],
     }
