@@ -203,7 +203,8 @@ def _top(y: Floats, distances: Floats, at: Ints) -> Floats:
 def _window(y: Floats, distances: Floats, left: Ints, right: Ints) -> Floats:
     """1 for the values (n, k) that are fitted, 0 for others."""
     middle, reach = (distances[right] + distances[left]) / 2, _reach(y, left, right) * (distances[1] - distances[0])
-    return (np.abs(distances - middle[:, None]) <= reach[:, None]) * 1.0
+    window: Floats = (np.abs(distances - middle[:, None]) <= reach[:, None]).astype(np.float64)
+    return window
 
 
 def _start(y: Floats, distances: Floats, weight: Floats, left: Ints, right: Ints) -> Floats:
@@ -223,7 +224,8 @@ def _as_band(y: Floats, distances: Floats, weight: Floats, start: Floats) -> Flo
     wide = np.stack([low, height, none, middle, none, apart / 2], axis=1)
     narrow = np.stack([low, height, none, at_higher, none, width], axis=1)
     left = [(_residuals(p, distances, y, weight, BAND)[0] ** 2).sum(axis=1) for p in (wide, narrow)]
-    return np.where((left[0] <= left[1])[:, None], wide, narrow)
+    found: Floats = np.where((left[0] <= left[1])[:, None], wide, narrow)
+    return found
 
 
 def _fitted(
