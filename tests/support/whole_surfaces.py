@@ -24,7 +24,7 @@ from volengine.ops.surfaces.profile_sampling import along_normals, steps
 from volengine.ops.surfaces.profiles import bilayer
 from volengine.ops.surfaces.proximity import box_around, nearest_point, nearest_surface, to_volume_faces
 from volengine.ops.surfaces.thickness import thickness
-from volengine.tasks.surfaces.measure_density import distances_of
+from volengine.tasks.surfaces.measure_density import LEAST_PARTS, distances_of, eighths
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_rows import angles
 from volengine.tasks.surfaces.picking_recipes import SurfacesProfileRecipe
@@ -83,19 +83,26 @@ def measured_whole(source: str, recipe: SurfacesMeasureRecipe) -> Iterator[Surfa
 def _leaflets(surface: Surface, normals: NDArray[Any], sample: Sampler, recipe: SurfacesMeasureRecipe) -> Columns:
     at, radius = distances_of(recipe), recipe.average_nm * NM
     profiles = sample(along_normals(surface.vertices, normals, at))
-    mean = np.full_like(profiles, np.nan)
+    mean, noise = np.full_like(profiles, np.nan), np.full(len(profiles), np.nan)
     known = np.isfinite(profiles).all(axis=1)
     links = neighbours_of(surface.faces, len(surface.vertices))
     for pairs in discs(surface.vertices, normals, links, radius):
-        use = known[pairs.near]
+        use = known[pairs.near] & (surface.vertex_areas[pairs.near] > 0)
         for centre in np.unique(pairs.centre[use]):
             near = pairs.near[use & (pairs.centre == centre)]
-            weight = surface.vertex_areas[near]
-            total = np.add.reduceat(weight, [0])[0]
-            if total > 0:
-                mean[centre] = np.add.reduceat(profiles[near] * weight[:, None], [0], axis=0)[0] / total
+            part = eighths(surface.vertices[near] - surface.vertices[centre], normals[[centre] * len(near)])
+            weights, sums = [], []
+            for one in np.unique(part):
+                weight = surface.vertex_areas[near[part == one]]
+                weights.append(np.add.reduceat(weight, [0])[0])
+                sums.append(np.add.reduceat(profiles[near[part == one]] * weight[:, None], [0], axis=0)[0])
+            total = np.add.reduceat(weights, [0])[0]
+            mean[centre] = np.add.reduceat(sums, [0], axis=0)[0] / total
+            away = [((mean[centre] * w - s) ** 2).mean() for w, s in zip(weights, sums, strict=True)]
+            if (n := len(away)) >= LEAST_PARTS:
+                noise[centre] = np.sqrt(np.add.reduceat(away, [0])[0] / total**2 * n / (n - 1))
     least, most = recipe.min_bilayer_nm * NM, recipe.max_bilayer_nm * NM
-    found = bilayer(mean, at, dark=recipe.contrast == "dark", least=least, most=most)
+    found = bilayer(mean, at, noise, voxel=sample.voxel, dark=recipe.contrast == "dark", least=least, most=most)
     return {
         "bilayer_nm": found.thickness / NM,
         "bilayer_offset_nm": found.offset / NM,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from volengine.ops.surfaces.profiles import bilayer
+from volengine.ops.surfaces.profiles import bilayer, noise_of
 
 AT = np.arange(-10, 10.01, 0.25)
 
@@ -46,3 +46,47 @@ def test_what_is_no_bilayer_has_no_thickness() -> None:
     found = bilayer(rows, AT, least=1, most=8)
     assert np.isnan(found.thickness).all()
     np.testing.assert_array_equal(np.isnan(found.peaks), np.isnan(found.thickness))
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.09, 0.2])
+@pytest.mark.parametrize("known", [True, False])
+def test_noise_on_a_single_band_is_no_second_leaflet(noise: float, known: bool) -> None:
+    rng = np.random.default_rng(2)
+    bands = [leaflets(0.0, 1.4) / 2, leaflets(0.0, 2.5) / 2, -(np.abs(AT) <= 2.0).astype(float), np.zeros(len(AT))]
+    rows = np.repeat(bands, 150, axis=0) + noise * rng.normal(size=(600, len(AT)))
+    found = bilayer(rows, AT, np.full(600, noise) if known else None, least=2, most=8)
+    assert np.isfinite(found.thickness).reshape(4, 150).mean(axis=1).max() <= 0.02
+
+
+@pytest.mark.parametrize("apart", [4.0, 5.0])
+def test_two_leaflets_are_found_in_noise_that_allows_it(apart: float) -> None:
+    rng = np.random.default_rng(3)
+    rows = leaflets(apart, 1.0) + 0.06 * rng.normal(size=(200, len(AT)))
+    found = bilayer(rows, AT, np.full(200, 0.06), least=2, most=8)
+    assert np.isfinite(found.thickness).mean() > 0.9
+    assert np.nanmedian(found.thickness) == pytest.approx(apart, rel=0.03)
+    scaled = bilayer(1000 * rows - 7, AT, np.full(200, 60.0), least=2, most=8)
+    np.testing.assert_allclose(scaled.thickness, found.thickness, rtol=1e-6)
+    assert np.isnan(bilayer(rows, AT, np.full(200, 0.3), least=2, most=8).thickness).all()
+
+
+def test_a_low_bump_beside_a_band_is_no_leaflet() -> None:
+    rows = np.stack([leaflets(4.0, 0.8, 0.0, (1, share)) for share in (0.3, 0.45, 0.6, 0.8)])
+    assert np.isfinite(bilayer(rows, AT, np.full(4, 1e-3), least=2, most=8).thickness).tolist() == [0, 0, 1, 1]
+
+
+def test_values_within_a_voxel_are_not_counted_twice() -> None:
+    """Noise that is the same in four values each looks like none to who takes these to be independent."""
+    rng = np.random.default_rng(4)
+    rows = np.repeat(rng.normal(size=(50, 40)), 4, axis=1)
+    assert noise_of(rows).max() < 0.1
+    np.testing.assert_allclose(noise_of(rows, 4).mean(), 1, rtol=0.1)
+    at = np.arange(160) * 0.25 - 20
+    found = bilayer(np.repeat(rng.normal(size=(300, 20)), 4, axis=1), at[40:120], voxel=1.0, least=2, most=8)
+    assert np.isfinite(found.thickness).mean() <= 0.02
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_profiles_of_few_values(count: int) -> None:
+    found = bilayer(np.arange(2.0 * count).reshape(2, count), np.arange(float(count)), voxel=20.0)
+    assert np.isnan(found.thickness).all()

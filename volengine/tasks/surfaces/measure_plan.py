@@ -74,8 +74,8 @@ def plan_measure(
             "values": len(distances_of(recipe)) if "tomogram" in source.volumes else 0,
             "volumes": len(source.volumes),
         }
-        # version 2: other fits of curvatures and normals
-        made = _stage("surfaces-measure", "measure_rows", given, units, mine.most, boxes, version=2, **need)
+        # version 2: other fits of curvatures and normals; 3: leaflets only where the noise allows it
+        made = _stage("surfaces-measure", "measure_rows", given, units, mine.most, boxes, version=3, **need)
         stages.append(made)
     facts = asdict(source.facts)
     told = source.recipe.with_(overwrite=False).to_json()

@@ -59,6 +59,11 @@ class Sampler:
         """Make one with a grid of JSON values (:meth:`~volengine.tasks.common.lying.Grid.to_json`), if there is one."""
         return cls(volume, order, kept, None if grid is None else Grid.from_json(grid))
 
+    @property
+    def voxel(self) -> float:
+        """The longest side of a voxel, angstrom."""
+        return float(self._size.max())
+
     def __call__(self, place: Floats) -> Floats:
         """Values at places (..., 3), angstrom, z, y, x; NaN outside of the volume."""
         at = self._index(place.reshape(-1, 3))
