@@ -90,3 +90,10 @@ def test_values_within_a_voxel_are_not_counted_twice() -> None:
 def test_profiles_of_few_values(count: int) -> None:
     found = bilayer(np.arange(2.0 * count).reshape(2, count), np.arange(float(count)), voxel=20.0)
     assert np.isnan(found.thickness).all()
+
+
+def test_two_bands_must_fit_better_than_one_by_what_the_noise_allows() -> None:
+    """Of a profile whose values hardly count each, the same valley says less."""
+    rows, noise = leaflets(4.0, 1.0)[None], np.array([0.1])
+    assert np.isfinite(bilayer(rows, AT, noise, voxel=0.25, least=2, most=8).thickness).all()
+    assert np.isnan(bilayer(rows, AT, noise, voxel=10.0, least=2, most=8).thickness).all()
