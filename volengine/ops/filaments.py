@@ -60,6 +60,8 @@ TIE = 1e-6
 """Voxels so little farther away belong to it: along an axis distances are whole, and rounding must not decide."""
 MOST_ENCLOSED = 0.5
 """Holes of a filament have at most this share of its voxels; what encloses more is a hollow tube or a wall."""
+LEAST_LUMEN = 0.1
+"""A component is a hollow tube as a whole if its lumens have this share of its voxels, and not a network with a few."""
 LOST_RADII = 3.0
 """Voxels this many radii away from the thinned component, and 3 more, say that a stretch of it is missing."""
 STRAIGHT = 1e6
@@ -184,8 +186,9 @@ def centrelines(
     filled = len(enclosed)
     for gap in (0, GAP):  # gaps of the wall are closed if what is found else is a wall
         lumen, hollow = lumens(mask, size, gap)
-        if len(lumen):
-            mask[tuple(lumen.T)] = True
+        mask[tuple(lumen.T)] = True
+        tube = len(lumen) >= LEAST_LUMEN * len(voxels)
+        if tube:
             mask = without_dents(mask)
         filled += len(lumen)
         if filled:
@@ -210,7 +213,7 @@ def centrelines(
     meeting = Counter(node for one in found for node in one.nodes)
     free = [(meeting[one.nodes[0]] == 1, meeting[one.nodes[1]] == 1) for _, one in kept]
     middle = 0.0
-    if len(lumen):
+    if tube:
         widest = float(np.sqrt(max(float(np.median(area)) for area in areas) / np.pi))
         middle = (hollow + widest) / 2
     if to_ends:
