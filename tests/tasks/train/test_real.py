@@ -29,7 +29,7 @@ LIGHT = f"{TESTS / 'support' / 'light_unet.py'}:LightUNet"
 HIV = DATA / "real" / "hiv_tomogram"
 HELD_OUT = 3
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # real trainings, beside other tests
 
 
 def write(path: Path, array: np.ndarray, voxel_size: float) -> str:
