@@ -22,8 +22,8 @@ import make_results
 import products
 import small_runs
 
-NO_RESULTS = {"status", "cluster", "collection", "verify", "env", "demo", "picks"}
-"""Verbs without a case: they make nothing, have tests of every byte, or (the demo, ``--demo``) take minutes."""
+NO_RESULTS = {"status", "cluster", "collection", "verify", "env", "demo", "picks", "view", "workbench"}
+"""Verbs without a case: they make nothing or serve pages, have tests of every byte, or (the demo, ``--demo``) take minutes."""
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,16 @@ def export_training(
     ------
     InputError
         There is nothing to export, a named feature has neither boxes nor points, or another export is there.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> with volengine.new_annotations("TS_01.mrc", "boxed.annotations", features=("membrane",)) as annotations:
+    ...     _ = annotations.do({"op": "brush", "feature": "membrane", "slice": 4, "points": [[8, 8]], "radius": 2})
+    ...     _ = annotations.do({"op": "box", "feature": "membrane", "slice": 4, "centre": [8, 8], "side": 16})
+    ...     exported = volengine.export_training(annotations, "training")
+    >>> exported.recipe.endswith("train.yaml")
+    True
     """
     out, facts = Path(path_text(folder)), annotations.facts
     with annotations.reading() as (history, _):

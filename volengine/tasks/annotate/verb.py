@@ -42,6 +42,14 @@ def annotate(
     ------
     InputError
         An operation cannot be carried out; those before it are done, and the message says how many.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> volengine.new_annotations("TS_01.mrc", "drawn.annotations", features=("membrane",)).close()
+    >>> stroke = {"op": "brush", "feature": "membrane", "slice": 4, "points": [[8, 8], [8, 20]], "radius": 2}
+    >>> [one.version for one in volengine.annotate("drawn.annotations", [stroke, {"op": "undo"}], user="ada")]
+    [2, 3]
     """
     done: list[Transaction] = []
     with Annotations(folder) as annotations:

@@ -50,11 +50,12 @@ def workbench(
 
     Examples
     --------
+    ``volengine.workbench("project")`` prints a link and serves it until Ctrl-C. What is not there is refused before:
+
     >>> import volengine
-    >>> volengine.workbench("project", serve=volengine.ServeRecipe(browser=False))          # doctest: +SKIP
-    12 tomograms in project. Annotations are kept in /data/project/annotations.
-    Open http://127.0.0.1:41234/?token=...
-    Ctrl-C ends it.
+    >>> volengine.workbench("gone")
+    Traceback (most recent call last):
+    volengine.core.errors.MissingError: gone: no such file or folder.
     """
     try:
         import starlette  # noqa: F401
