@@ -23,7 +23,7 @@ import products
 import small_runs
 
 NO_RESULTS = {"status", "cluster", "collection", "verify", "env", "demo", "picks", "view", "workbench"}
-"""Verbs without a case: they make nothing or serve pages, have tests of every byte, or (the demo, ``--demo``) take minutes."""
+"""Verbs without a case: they make nothing or serve pages, have tests of every byte, or (the demo) take minutes."""
 
 
 @pytest.fixture(scope="module")

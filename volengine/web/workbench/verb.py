@@ -55,7 +55,7 @@ def workbench(
     >>> import volengine
     >>> volengine.workbench("gone")
     Traceback (most recent call last):
-    volengine.core.errors.MissingError: gone: no such file or folder.
+    volengine.core.errors.MissingError: gone: no such folder or manifest.
     """
     try:
         import starlette  # noqa: F401
