@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from killed_steps import steps_of
 
 from volengine.core.aside import private_name
 from volengine.core.errors import InputError
@@ -16,9 +15,10 @@ from volengine.io.omezarr.levels import plan_levels
 from volengine.io.stores import exists
 
 SCRIPT = """
-import os, sys
+import sys
 from pathlib import Path
 import zarr
+from killed_steps import forked, killed
 from volengine.core.image import ImageSpec
 from volengine.io.omezarr.image import create_image, remove, store_token
 from volengine.io.omezarr.levels import plan_levels
@@ -26,7 +26,6 @@ from volengine.io.stores import exists
 
 folder, ngff, what = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 levels = plan_levels((16, 64, 64), chunk=(16, 16, 16), ngff=ngff, smallest=20)
-STEPS = {"open", "os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 
 def spec(name):
@@ -38,36 +37,6 @@ def chunk(name):
         file = folder / name / "0" / "c" / str(number)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"voxels")
-
-
-def forked(task):
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        task()
-    except BaseException as error:
-        print(type(error).__name__, error, flush=True)
-        os._exit(1)
-    os._exit(0)
-
-
-def killed(task, step):
-    seen = 0
-
-    def count(event, arguments):
-        nonlocal seen
-        # not every path is absolute: names in an open folder are none
-        if event in STEPS and (event != "open" or str(folder) in str(arguments[0])):
-            seen += 1
-            if seen > step:
-                os._exit(9)
-
-    def run():
-        sys.addaudithook(count)
-        task()
-
-    return forked(run)
 
 
 def create(name):
@@ -93,7 +62,7 @@ for step in range(1000):
     name = f"{step}.zarr"
     if what == "remove":
         assert forked(lambda: (create(name), chunk(name))) == 0
-    ended = killed(lambda: (create if what == "create" else remove_it)(name), step)
+    ended = killed(lambda: (create if what == "create" else remove_it)(name), step, folder)
     assert ended in (0, 9), ended
     assert forked(lambda: again(name)) == 0, (step, sorted(p.name for p in (folder / name).iterdir()))
     if ended == 0:
@@ -105,13 +74,7 @@ print("steps", step)
 @pytest.mark.parametrize("ngff", ["0.4", "0.5"])
 @pytest.mark.parametrize("what", ["create", "remove"])
 def test_killed_at_every_step(tmp_path: Path, ngff: str, what: str) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    (tmp_path / "stores").mkdir()
-    command = [sys.executable, str(script), str(tmp_path / "stores"), ngff, what]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert int(ran.stdout.split()[-1]) > 5
+    assert steps_of(SCRIPT, tmp_path, ngff, what) > 5
 
 
 def small(path: Path, ngff: str = "0.5") -> ImageSpec:

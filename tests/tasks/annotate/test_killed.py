@@ -5,18 +5,18 @@ Strokes and compaction are killed at every step, what is made of many files at e
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from killed_steps import steps_of
 
 SCRIPT = """
-import os, shutil, sys
+import shutil, sys
 from pathlib import Path
 import mrcfile
 import numpy as np
 import volengine as ve
+from killed_steps import forked, killed
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.tasks.annotate.compact import compact
@@ -24,7 +24,6 @@ from volengine.tasks.annotate.images import behind, merge
 from volengine.tasks.annotate.store import Annotations, new_annotations
 
 folder, what = Path(sys.argv[1]), sys.argv[2]
-STEPS = {"open", "os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 SHAPE = (8, 40, 70)
 WHOLE = Box.of_shape(SHAPE)
 tomogram = folder / "TS_01.mrc"
@@ -46,35 +45,6 @@ def begun(place):
     made.do(stroke(3), "ada")
     made.do({"op": "undo"}, "ada")
     return made
-
-
-def forked(task):
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        task()
-    except BaseException as error:
-        print(type(error).__name__, error, flush=True)
-        os._exit(1)
-    os._exit(0)
-
-
-def killed(task, step):
-    seen = 0
-
-    def count(event, arguments):
-        nonlocal seen
-        if event in STEPS and (event != "open" or str(folder) in str(arguments[0])):
-            seen += 1
-            if seen > step:
-                os._exit(9)
-
-    def run():
-        sys.addaudithook(count)
-        task()
-
-    return forked(run)
 
 
 def act(place):
@@ -125,7 +95,7 @@ for step in range(0, 1000, 1 if what in ("stroke", "compact") else 3):
     place = folder / f"{step}.annotations"
     if what != "new":
         shutil.copytree(start, place)
-    ended = killed(lambda: act(place), step)
+    ended = killed(lambda: act(place), step, folder)
     assert ended in (0, 9), ended
     assert forked(lambda: check(place, before, after)) == 0, (step, sorted(str(p) for p in place.rglob("*")))
     shutil.rmtree(place)
@@ -138,10 +108,4 @@ print("steps", step)
 @pytest.mark.slow  # some 15 s of CPU together
 @pytest.mark.parametrize("what", ["new", "stroke", "merge", "compact"])
 def test_killed_in_the_middle(tmp_path: Path, what: str) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    (tmp_path / "places").mkdir()
-    command = [sys.executable, str(script), str(tmp_path / "places"), what]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert int(ran.stdout.split()[-1]) > 5
+    assert steps_of(SCRIPT, tmp_path, what) > 5
