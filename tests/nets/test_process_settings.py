@@ -122,6 +122,25 @@ def test_predictions_that_overlap_give_the_same_sums_and_leave_the_number() -> N
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.usefixtures("three")
+def test_new_threads_find_the_number_while_others_change_theirs() -> None:
+    """A thread that computes for the first time while another sets its own number does not take over the other's."""
+
+    def work(found: list[int]) -> None:
+        with own_threads(1) as before:
+            found.append(before)
+        found.append(torch.get_num_threads())
+
+    for _ in range(40):
+        found: list[int] = []
+        threads = [threading.Thread(target=work, args=(found,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [3] * 12
+
+
 def test_importing_the_package_changes_nothing_of_the_process() -> None:
     """Environment, warnings, signals, error states, numbers of threads, random numbers, settings of libraries."""
     script = """

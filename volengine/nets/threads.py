@@ -29,11 +29,9 @@ _CHANGING = threading.Lock()
 
 def set_own_threads(count: int) -> None:
     """Set the number of threads with which PyTorch computes what the calling thread asks for, and nobody else's."""
-    # a thread that has not computed yet would later take over the process's number
-    if torch.get_num_threads() == count:
+    if _own_number() == count:
         return
     with _CHANGING:
-        torch.get_num_threads()  # a thread that PyTorch has not seen yet takes over the process's number when it is
         whole = _asked_by_new_thread()
         torch.set_num_threads(count)
         if whole != count:
@@ -43,12 +41,21 @@ def set_own_threads(count: int) -> None:
 @contextlib.contextmanager
 def own_threads(count: int) -> Iterator[int]:
     """Context in which PyTorch computes with ``count`` threads for the calling thread; yields the number before."""
-    before = torch.get_num_threads()
+    before = _own_number()
     set_own_threads(count)
     try:
         yield before
     finally:
         set_own_threads(before)
+
+
+def _own_number() -> int:
+    """The calling thread's number; one that has not computed yet takes over the process's here.
+
+    Not while another thread changes its own: the process's number is the other's for that moment.
+    """
+    with _CHANGING:
+        return torch.get_num_threads()
 
 
 def _asked_by_new_thread() -> int:
@@ -80,7 +87,7 @@ def apart(function: Callable[[threading.Event], T]) -> T:
     function
         The function. Its argument is set if the caller is interrupted (Ctrl-C): then it must end soon.
     """
-    stopped, done, threads = threading.Event(), threading.Event(), torch.get_num_threads()
+    stopped, done, threads = threading.Event(), threading.Event(), _own_number()
     results: list[T] = []
     errors: list[BaseException] = []
 

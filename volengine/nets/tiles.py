@@ -108,9 +108,9 @@ def predict_patches(
     """
     from volengine.nets.threads import set_own_threads
 
-    sums = _sums_on(predictor, region, before)
     order = sorted(indices, key=lambda i: (job.lattice.input_box(i).shape, job.lattice.neighbours(i), i))
     with _one_thread_each(predictor.device) as most:
+        sums = _sums_on(predictor, region, before)
         for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):
             lane = _Lane(predictor, job, shape, sums, region)
             batches = list(_batches(group, predictor.batch(shape)))
