@@ -55,7 +55,7 @@ def command(
 
         if volumes or options.dry_run or options.part:
             raise click.UsageError("--volume, --dry-run and --part are not for --patches.")
-        made = scored_patches(prediction, truth, recipe, out=out)
+        made = scored_patches(prediction, truth, recipe, out=out, overwrite=options.overwrite)
         (click.echo if out is None else say)(made.text())
         made.check()
         return

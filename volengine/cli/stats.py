@@ -73,6 +73,7 @@ def command(
         identity=options.identity,
         **more,
     )
+    case.check_place(options.overwrite)
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         execute(jobs, run_dir, options)

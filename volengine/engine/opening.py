@@ -155,7 +155,7 @@ class Opening:
         waiting = [future.result()[0] for _, future in self._begun if future.done() and not future.exception()]
         for state in [*opened, *waiting]:
             state.withdraw()
-            if not state.skipped and not state.finished:
+            if not state.skipped and not state.finished and state.former_calls is None:
                 shutil.rmtree(state.folder.path, ignore_errors=True)
         path = self.folder.path
         with contextlib.suppress(OSError):

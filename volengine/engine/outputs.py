@@ -33,7 +33,7 @@ from volengine.io.omezarr.parents import remove_parents
 from volengine.io.stores import local_copy, local_path, stored_bytes, stored_file
 
 if TYPE_CHECKING:
-    from volengine.engine.plan import Plan
+    from volengine.engine.plan import Call, Plan
 
 FINISHED = "finished.json"
 """File of a plan's folder that says which plan is complete, and which products it has written."""
@@ -205,6 +205,10 @@ class Outputs:
         """Of each image by its key what :meth:`_made_as` says, once: plan and folder stay as they are."""
         return {self._key(spec): self._made_as(spec) for spec in self.plan.images}
 
+    def written_by(self, calls: Iterable[Call]) -> dict[str, str]:
+        """Return the files that calls at the end of a plan say that they write, by their keys in records."""
+        return {self._from_here(place): place for call in calls for place in call.writes}
+
     def described(self) -> str:
         """Return a digest of all results and images of the plan: two plans with the same one may run side by side."""
         return digest_of([self.plan.identities, self.digests])
@@ -340,7 +344,7 @@ class Outputs:
                 found.append(missing(place))
             elif stored.size != size:
                 found.append(Problem(place, "damaged", f"has {stored.size} bytes, not {size}"))
-            elif deep and _sum(place) != (size, crc):
+            elif deep and sum_of(place) != (size, crc):
                 found.append(Problem(place, "damaged", CHANGED))
         return found
 
@@ -402,7 +406,7 @@ class Outputs:
             "fingerprint": self.plan.fingerprint,
             "time": round(time.time(), 3),
             "calls": self._calls,
-            "products": {self._from_here(place): list(_sum(place)) for place in files},
+            "products": {self._from_here(place): list(sum_of(place)) for place in files},
             "nodes": self._sums(),
             "said": [*counted.lines(), *said],
             "units": self.plan.units,
@@ -450,7 +454,7 @@ def _is_sum(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(n, int) for n in value)
 
 
-def _sum(place: str) -> Stored:
+def sum_of(place: str) -> Stored:
     """Return size and checksum of a product."""
     with local_copy(place) as path:
         return crc32c_of_file(path)

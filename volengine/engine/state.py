@@ -22,8 +22,9 @@ from volengine.engine.lock import critical
 from volengine.engine.moved import settled
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import FINISHED, UNITS, Outputs
+from volengine.engine.products import take_places
 from volengine.engine.receipts import Numbers, Receipt
-from volengine.engine.resume import refuse_another, refuse_edited, resumed
+from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
 from volengine.engine.tables import Tables, reads
 from volengine.engine.tally import Tally
@@ -72,6 +73,7 @@ class PlanState:
             refuse_another(former, plan, folder)
             self._home = folder.home()
             plan, former = settled(plan, former, self._home, folder)
+        self.former_calls = None if former is None else former.finish
         self.plan = plan if options.block else resumed(plan, former, folder, limit)
         self.folder = folder
         self.options = options
@@ -109,7 +111,8 @@ class PlanState:
         Raises
         ------
         BusyError, InputError
-            Another part works on another plan in this folder; or a product was changed, and is not to be overwritten.
+            Another part works on another plan in this folder; or a product was changed or is not of this folder, and is
+            not to be overwritten.
         """
         with agreed(self.folder, self.options, self.outputs.described()):
             if self.claims is not None:
@@ -125,7 +128,7 @@ class PlanState:
                 self.skipped = self.plan.units
                 return
             before = self.outputs.finished()
-            refuse_edited(() if self.options.overwrite else self.outputs.lost_products(before, deep=True))
+            take_places(self.outputs, before, self.former_calls)
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
             torn = [*(edited or self.outputs.lost_products(before)), *self.outputs.lost_images(before)] if whole else []
             self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]

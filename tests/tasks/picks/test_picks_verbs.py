@@ -17,7 +17,7 @@ from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
 from volengine.io.picks import read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
-from volengine.tasks.common.in_plane import lost_in_file
+from volengine.tasks.common.picks_lost import lost_by
 from volengine.tasks.picks.convert import convert_picks, merge_picks
 from volengine.tasks.picks.info import picks_info
 
@@ -59,7 +59,7 @@ def test_angles_that_are_not_known_are_said_to_be_lost(tmp_path: Path, picks: Pi
     said = f"{format} does not hold in_plane_known: the angle about the normal of 4 picks of 4 is not known."
     assert (said in made.notes) is not held
     unknown = picks.with_(extra={"in_plane_known": [0] * 4})
-    assert lost_in_file(made.files[-1], unknown, format) == ("" if held else said)
+    assert (said in lost_by([unknown], format, Path(made.files[-1]))) is not held
 
 
 def test_extra_columns_that_mean_something_else_are_dropped_and_said(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from volengine.engine.options import RunOptions
 from volengine.io.picks import write_picks
 from volengine.ops.score_masks import UNIT, confusion, count, count_skeletons, scores
 from volengine.ops.skeleton import slice_skeleton, surface_skeleton
+from volengine.tasks.score.benchmark import score_patches
 from volengine.tasks.score.inputs import Case
 from volengine.tasks.score.recipe import ScoreRecipe
 from volengine.tasks.score.table import Scores
@@ -430,5 +431,55 @@ def test_ignored_voxels_and_changed_tables_are_said(tmp_path: Path) -> None:
     score(*volumes, recipe, QUIET.with_(overwrite=True), out=out)
     assert out.read_bytes() == written
     out.unlink()
+    score(*volumes, recipe, QUIET, out=out)
+    assert out.read_bytes() == written
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.json", "scores.confusion.csv"])
+@pytest.mark.parametrize("kind", ["volumes", "picks", "patches"])
+def test_files_of_others_are_not_replaced(tmp_path: Path, kind: str, name: str) -> None:
+    """Refused, with the name of the file, unless that is asked for; what score has written is replaced."""
+    out, radius = tmp_path / "scores.csv", 5.0
+    names = ["scores.csv", "scores.confusion.csv", "scores.json"]
+    if kind == "picks":
+        given = [picks(tmp_path / f"{side}.csv", [[5, 5, 5]]) for side in "pt"]
+    else:
+        mask = np.zeros((8, 8, 8), np.int8)
+        mask[2:4] = 1
+        for side in "pt":
+            (tmp_path / side).mkdir()
+        given = [str(Path(write(tmp_path / side / "a_1.mrc", mask)).parent) for side in "pt"]
+    if kind == "patches":
+        names[1], name = "scores.patches.csv", name.replace("confusion", "patches")
+
+    def run(recipe: ScoreRecipe, overwrite: bool = False) -> None:
+        if kind == "patches":
+            score_patches(*given, recipe, out=out, overwrite=overwrite)
+        else:
+            score(*given, recipe, QUIET.with_(overwrite=overwrite), out=out)
+
+    recipe = ScoreRecipe(skeleton="none")
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=rf"{name} exists, and .*--overwrite"):
+        run(recipe)
+    assert [path.name for path in tmp_path.glob("scores*.*") if path.is_file()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+    run(recipe, overwrite=True)
+    assert sorted(path.name for path in tmp_path.glob("scores*.*") if path.is_file()) == sorted(names)
+    run(recipe.with_(radius_nm=radius) if kind == "picks" else recipe.with_(threshold=0.4))
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=name):
+        run(recipe)
+
+
+def test_after_a_kill_tables_are_written_again_without_a_word(tmp_path: Path) -> None:
+    """The driver was killed between its tables and the record of them."""
+    volumes = [write(tmp_path / f"{side}.mrc", np.eye(8, dtype=np.int8)[None].repeat(8, 0)) for side in "pt"]
+    out, recipe = tmp_path / "scores.csv", ScoreRecipe(skeleton="none")
+    score(*volumes, recipe, QUIET, out=out)
+    written = out.read_bytes()
+    (record,) = tmp_path.glob("scores.csv.run/plans/*/finished.json")
+    record.unlink()
+    out.write_bytes(b"half")
     score(*volumes, recipe, QUIET, out=out)
     assert out.read_bytes() == written

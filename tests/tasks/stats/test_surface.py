@@ -14,6 +14,7 @@ from stats_on_surfaces import CENTRE, FEW, ORIGIN, RECIPE, column, picks_of, run
 from surface_shapes import area, on_plane, on_torus, plane, sphere, torus
 
 import volengine
+from volengine.core.errors import InputError
 from volengine.core.orientation import matrix_to_euler
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 from volengine.tasks.stats.tables import COLUMNS
@@ -385,6 +386,25 @@ def test_tables_and_figures_are_written_and_the_same_again(tmp_path: Path) -> No
     np.testing.assert_allclose(star["per_um2"].astype(float), column(found, "surfaces", "per_um2"))
     pooled = starfile.read(tmp_path / "one" / "ripley_pooled.star")
     np.testing.assert_allclose(pooled["k"].astype(float), column(found, "ripley_pooled", "k"))
+
+
+def test_a_second_call_leaves_no_table_of_the_first_and_replaces_no_file_of_others(tmp_path: Path) -> None:
+    picks, out = picks_of(tmp_path, 20 * np.eye(3)), tmp_path / "out"
+    run(picks, surfaces_of(tmp_path, sphere(20, 200)), FEW.with_(star=True), out)
+    mine = out / "surface_objects.csv"
+    mine.write_text("mine")
+    with pytest.raises(InputError, match=r"surface_objects\.csv exists, and is not as stats has written it"):
+        run(picks, surfaces_of(tmp_path, sphere(20, 200)), FEW, out)
+    found = stats(picks, out, RECIPE, QUIET)
+    assert {path.name for path in out.iterdir()} == {mine.name, "stats.json", *(f"{name}.csv" for name in found.tables)}
+    assert mine.read_text() == "mine"
+    assert f"{mine}: of an earlier call, changed since" in found.text()
+    (out / "classes.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"classes\.csv exists, and is not as stats has written it.*--overwrite"):
+        stats(picks, out, RECIPE, QUIET)
+    assert (out / "classes.csv").read_text() == "mine"
+    stats(picks, out, RECIPE, QUIET.with_(overwrite=True))
+    assert (out / "classes.csv").read_text() != "mine"
 
 
 def test_without_surfaces_nothing_is_different(tmp_path: Path) -> None:

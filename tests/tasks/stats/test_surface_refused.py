@@ -66,6 +66,48 @@ def test_another_tomogram(tmp_path: Path) -> None:
     refused(picks(tmp_path), [ball(tmp_path), other], r"is of tomogram 'TS_03', of which there are no particles")
 
 
+def empty(folder: Path, tomogram: str) -> str:
+    """A set of no surfaces."""
+    path = folder / f"{tomogram}__membrane.surfaces"
+    write_surfaces(path, [], SurfaceFacts(tomogram, "membrane", (10.0,) * 3, shape=SHAPE))
+    return str(path)
+
+
+def none(folder: Path, tomogram: str) -> str:
+    """A table without picks."""
+    path = folder / f"{tomogram}__receptor.csv"
+    write_picks(path, Picks(np.zeros((0, 3)), (10.0,) * 3, shape=SHAPE, tomogram=tomogram, feature="receptor"))
+    return str(path)
+
+
+def test_a_tomogram_without_surfaces_and_particles_does_not_stop_the_others(tmp_path: Path) -> None:
+    recipe = StatsRecipe(plots=False)
+    table, surfaces = picks(tmp_path), ball(tmp_path)
+    found = stats(
+        [table, none(tmp_path, "TS_02")],
+        None,
+        recipe,
+        QUIET,
+        surfaces=[surfaces, empty(tmp_path, "TS_02")],
+        surface_recipe=FEW,
+    )
+    assert "TS_02__membrane.surfaces has no surfaces." in found.text()
+    assert [(row["tomogram"], row["objects"]) for row in found["classes"]] == [("TS_01", 6), ("TS_02", 0)]
+    alone = stats(table, None, recipe, QUIET, surfaces=surfaces, surface_recipe=FEW)
+    for name, rows in alone.tables.items():
+        if name.startswith("surface"):
+            assert repr(found[name]) == repr(rows), name
+
+
+def test_what_lacks_surfaces_or_particles_is_said_as_it_is(tmp_path: Path) -> None:
+    both = [picks(tmp_path), none(tmp_path, "TS_02")]
+    refused(both, ball(tmp_path), r"No --surface is of tomogram 'TS_02', of which 0 particles are given; .* TS_01\. ")
+    refused(picks(tmp_path), empty(tmp_path, "TS_01"), "there is no surface in .*TS_01__membrane.surfaces")
+    both = [picks(tmp_path), picks(tmp_path, "TS_02")]
+    sets = [ball(tmp_path), empty(tmp_path, "TS_02")]
+    refused(both, sets, r"TS_02__membrane\.surfaces has no surfaces, and there are 6 particles of tomogram 'TS_02'")
+
+
 def test_another_voxel_size_extent_or_origin(tmp_path: Path) -> None:
     table = picks(tmp_path)
     refused(

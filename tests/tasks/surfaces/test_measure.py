@@ -176,6 +176,24 @@ def test_tables_of_surface_morphometrics_come_back(tmp_path: Path) -> None:
     assert "2562 of 2562 vertices have no values" in made.notes[0]
 
 
+def test_tables_of_others_are_not_replaced(tmp_path: Path) -> None:
+    source = write_set(tmp_path / "a.surfaces", moved(ball(150.0, 2), CENTRE))
+    mine, recipe = tmp_path / "csv" / "b_1.csv", SurfacesMeasureRecipe(measures=("volume",), csv=str(tmp_path / "csv"))
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(InputError, match=r"b_1\.csv exists, and no run in this run folder has written it"):
+        measure_surfaces(source, tmp_path / "b.surfaces", recipe)
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "b.surfaces").exists()
+    (tmp_path / "b.surfaces").mkdir()  # what was refused gives no right to it
+    with pytest.raises(InputError, match=r"b\.surfaces exists"):
+        measure_surfaces(source, tmp_path / "b.surfaces", recipe.with_(csv=None))
+    (tmp_path / "b.surfaces").rmdir()
+    measure_surfaces(source, tmp_path / "b.surfaces", recipe.with_(overwrite=True))
+    assert mine.read_text().startswith("index,area")
+    measure_surfaces(source, tmp_path / "b.surfaces", recipe.with_(measures=("volume", "nearest")))
+
+
 def test_a_mesh_without_an_origin_is_not_compared_with_picks_that_state_one(tmp_path: Path) -> None:
     """Places in a file of a mesh contain the origin of its tomogram, which only the tomogram can say."""
     write_surface(tmp_path / "a.ply", moved(ball(50.0, 3), CENTRE + ORIGIN), SurfaceFacts())

@@ -18,6 +18,7 @@ from volengine.core.orientation import euler_to_matrix
 from volengine.core.surface import Surface
 from volengine.io.picks import read_picks, write_picks
 from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surface, write_surfaces
+from volengine.tasks.picks.convert import convert_picks
 from volengine.tasks.surfaces.profile import column_name, profile_surfaces, profiles_of
 from volengine.tasks.surfaces.sample import sample_surfaces
 
@@ -142,6 +143,17 @@ def test_outputs_and_sources_are_not_replaced(tmp_path: Path) -> None:
             source, tmp_path / "mine.surfaces", {"tomogram": str(tmp_path / "TS_01.mrc"), "overwrite": True}
         )
     assert (tmp_path / "mine.surfaces" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("ending", ["tsv", "tbl", "star"])
+def test_what_the_format_does_not_hold_is_said_as_convert_says_it(tmp_path: Path, ending: str) -> None:
+    write_case(tmp_path)
+    recipe = {"spacing_nm": 12, "overwrite": True}
+    made = sample_surfaces(tmp_path / "TS_01.surfaces", tmp_path / f"a.{ending}", recipe)
+    sample_surfaces(tmp_path / "TS_01.surfaces", tmp_path / "a.csv", recipe)
+    told = convert_picks(tmp_path / "a.csv", tmp_path / f"b.{ending}").notes
+    assert made.notes == told
+    assert ("Dropped" in " ".join(told)) is (ending != "star")
 
 
 # -- profiles ---------------------------------------------------------------------------------------------

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
-from volengine.core.errors import InputError
 from volengine.core.picks import EXTRA, Picks
 from volengine.core.text import counted
 
@@ -40,19 +38,3 @@ def lost_note(picks: Picks, kept: Collection[str], format: str) -> str:
         f"{format} does not hold {KNOWN}: the angle about the normal of {counted(unknown, 'pick')} of {len(picks)} "
         "is not known."
     )
-
-
-def lost_in_file(path: str, picks: Picks, to: str | None) -> str:
-    """Say what :func:`lost_note` says of a file that was written, by reading it; ``to`` is as for ``write_picks``."""
-    from volengine.io.picks import format_of, read_picks
-    from volengine.io.picks.formats import FORMATS
-
-    format = format_of(path, to)
-    kept: Collection[str] = ()
-    if KNOWN in picks.extra and len(picks) and FORMATS[format].reads and Path(path).is_file():
-        try:
-            facts = {"voxel_size": picks.voxel_size, "origin": picks.origin, "shape": picks.shape}
-            kept = read_picks(path, format, **facts).columns  # type: ignore[arg-type]
-        except InputError:  # it does not give them back, so it does not hold the column either
-            pass
-    return lost_note(picks, kept, format)

@@ -41,6 +41,17 @@ def plan_folder(run_dir: str, name: str) -> PlanFolder:
     return RunFolder(run_dir).plan(name)
 
 
+def has_plan(run_dir: str, name: str) -> bool:
+    """Whether a run folder has a plan of this name, of whose outputs some may be there; one that was refused is none.
+
+    Raises
+    ------
+    InputError
+        As of :func:`plan_folder`.
+    """
+    return (plan_folder(run_dir, name).path / "plan.json").exists()
+
+
 def history(volume: Volume, verb: str, recipe: Recipe) -> list[dict[str, Any]]:
     """The volume's history with one more entry: the verb, its recipe, its source, the version of volengine."""
     from volengine import __version__

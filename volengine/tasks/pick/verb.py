@@ -26,7 +26,7 @@ from volengine.io.copick.target import Target, check_own, is_target
 from volengine.io.names import PICKS_SUFFIXES, is_zipped, name_in_copick, suffix_of
 from volengine.io.open import open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
-from volengine.tasks.common.layout import file_name, join_url, plan_folder
+from volengine.tasks.common.layout import file_name, has_plan, join_url
 from volengine.tasks.common.named import feature_of, of_tomogram
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.plan import plan_pick
@@ -77,7 +77,7 @@ def _in_project(
     path = target.picks_file(volume.name, feature)
     name = f"{volume.name}__{file_name(path.stem)}"
     check_own(path)
-    if path.exists() and not options.overwrite and not plan_folder(PICK.run_dir(out, options), name).path.exists():
+    if path.exists() and not options.overwrite and not has_plan(PICK.run_dir(out, options), name):
         raise InputError(f"{path} exists, and is not of this run; choose another user= or session=, or --overwrite.")
     store = target.instances_store(volume.name, feature, volume.voxel_size)
     volume = volume.with_(name=target.run_of(volume.name))

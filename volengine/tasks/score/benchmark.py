@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.atomic import write_atomic
 from volengine.core.boxes import Box
 from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import FormatError, InputError, MissingError, RunError, VolengineError
@@ -51,7 +50,7 @@ from volengine.tasks.common.inputs import expand, without_uncertainty
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.readings import is_ours
 from volengine.tasks.score.recipe import ScoreRecipe
-from volengine.tasks.score.table import checked_table
+from volengine.tasks.score.table import checked_table, own_files
 
 HEAD = ("Dataset", "Surface Dice", "Global Surface Dice", "Dice", "Global Dice")
 """Columns of the table, as membrain-seg writes them."""
@@ -115,13 +114,25 @@ class Benchmark:
         ]
         return "\n\n".join([table(list(self.rows[0]), lines), *(["\n".join(self.notes)] * bool(self.notes))])
 
-    def write(self, out: PathLike) -> list[str]:
-        """Write the rows to ``out`` (.csv), the patches to ``.patches.csv`` beside it; return the paths."""
-        path = Path(path_text(out))
-        files = {path: self.rows, path.with_suffix(".patches.csv"): self.patches}
-        for place, rows in files.items():
-            write_atomic(place, _csv(rows))
-        return [str(place) for place in files]
+    def write(self, out: PathLike, *, overwrite: bool = False) -> None:
+        """Write the rows to ``out`` (.csv); beside it the patches as ``.patches.csv``, and both as ``.json``.
+
+        Raises
+        ------
+        InputError
+            A file is there that is not as an earlier call has written it, and is not to be overwritten.
+        """
+        own, names = own_files(path_text(out), overwrite), _names(path_text(out))
+        own.begin(names)
+        for name, rows in zip(names, (self.rows, self.patches), strict=True):
+            own.write(name, _csv(rows))
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        own.finish({"kind": "patches", "rows": list(self.rows), "patches": list(self.patches), **notes})
+
+
+def _names(out: str) -> list[str]:
+    path = Path(out)
+    return [path.name, path.with_suffix(".patches.csv").name]
 
 
 def score_patches(
@@ -130,6 +141,7 @@ def score_patches(
     recipe: ScoreRecipe | Mapping[str, Any] | None = None,
     *,
     out: PathLike | None = None,
+    overwrite: bool = False,
 ) -> Benchmark:
     """Score a folder of predicted patches against a folder of labels, as membrain-seg's benchmark does.
 
@@ -139,7 +151,7 @@ def score_patches(
     --------
     >>> found = score_patches("predictions/", "labelsTest/", out="benchmark.csv")                # doctest: +SKIP
     """
-    return scored_patches(prediction, truth, recipe, out=out).check()
+    return scored_patches(prediction, truth, recipe, out=out, overwrite=overwrite).check()
 
 
 def scored_patches(
@@ -148,6 +160,7 @@ def scored_patches(
     recipe: ScoreRecipe | Mapping[str, Any] | None = None,
     *,
     out: PathLike | None = None,
+    overwrite: bool = False,
 ) -> Benchmark:
     """Score a folder of predicted patches against a folder of labels, as membrain-seg's benchmark does.
 
@@ -160,7 +173,10 @@ def scored_patches(
     recipe
         ``threshold``, ``prediction_kind``, ``scale`` and ``skeleton``; other fields are not for patches.
     out
-        A ``.csv`` file for the rows; the scores of each patch are written beside it (``.patches.csv``).
+        A ``.csv`` file for the rows; the scores of each patch are written beside it (``.patches.csv``), and all as
+        ``.json``.
+    overwrite
+        Replace files at ``out`` that no earlier call has written, or that were changed since.
 
     Returns
     -------
@@ -174,7 +190,8 @@ def scored_patches(
         A folder holds no volumes, or labels have no prediction.
     InputError
         Two files have one name, the recipe has other fields, or no patch can be scored: shapes differ, values are
-        neither labels nor probabilities, or a patch is too large for the memory.
+        neither labels nor probabilities, or a patch is too large for the memory; or a file at ``out`` is not as an
+        earlier call has written it.
     """
     recipe = ScoreRecipe.of(recipe)
     default = ScoreRecipe()
@@ -184,6 +201,8 @@ def scored_patches(
     if odd:
         raise InputError(f"{', '.join(odd)}: not for patches, which are whole, and hold one feature; leave it out.")
     table_file = None if out is None else checked_table(path_text(out))
+    if table_file is not None:
+        own_files(table_file, overwrite).check(_names(table_file))
     pairs, notes = _pairs(path_text(prediction), path_text(truth))
     patches: list[Row] = []
     failed: list[VolengineError] = []
@@ -199,7 +218,7 @@ def scored_patches(
     notes += _ignored(patches)
     made = Benchmark(tuple(_rows(patches)), tuple(patches), tuple(notes), tuple(map(str, failed)))
     if table_file is not None:
-        made.write(table_file)
+        made.write(table_file, overwrite=overwrite)
     return made
 
 

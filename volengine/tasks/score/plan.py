@@ -21,6 +21,7 @@ from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.common.roi import box_of, tiling_of
 from volengine.tasks.score.inputs import Case
 from volengine.tasks.score.recipe import ScoreRecipe
+from volengine.tasks.score.table import files_of
 
 FIRST_MARGIN_VOX = 12
 """Halo beyond the support of the skeleton's filters; a block with a thicker mask is read again with a wider halo."""
@@ -79,7 +80,7 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
             "out": located(out),
             "facts": facts,
         },
-        writes=(out,),
+        writes=tuple(str(path) for path in files_of(located(out))),
     )
     stages = (*(stage for reading in readings.values() for stage in reading.stages), build(core))
     return Plan(source.name, stages, recipe={"score": recipe.to_json()}, finish=(call,))

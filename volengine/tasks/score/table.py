@@ -17,6 +17,7 @@ from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_object
 from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
+from volengine.tasks.common.own_files import KEYS, OwnFiles
 
 BACKGROUND = "background"
 NOTHING = "nothing"
@@ -88,7 +89,7 @@ class Scores:
         """Scores from the values of :meth:`to_json`."""
         rows = [{k: math.nan if v is None else v for k, v in row.items()} for row in data["rows"]]
         counts = tuple(tuple(row) for row in data["confusion"]["counts"])
-        facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion")}
+        facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion", *KEYS)}
         return cls(data["kind"], tuple(rows), tuple(data["confusion"]["names"]), counts, facts)
 
     def write(self, out: PathLike) -> list[str]:
@@ -96,14 +97,44 @@ class Scores:
 
         Returns the paths of the files.
         """
-        path = Path(path_text(out))
-        texts = {path: self.csv()}
-        if self.names:
-            texts[path.with_suffix(".confusion.csv")] = self.confusion_csv()
-        texts[path.with_suffix(".json")] = json.dumps(self.to_json(), indent=1)
-        for place, text in texts.items():
+        files = files_of(out)
+        for place, text in zip(files, self.texts(), strict=True):
             write_atomic(place, text, durable=True)
-        return [str(place) for place in texts]
+        return [str(place) for place in files]
+
+    def texts(self) -> tuple[str, str, str]:
+        """The contents of the files of :func:`files_of`."""
+        return self.csv(), self.confusion_csv(), json.dumps(self.to_json(), indent=1)
+
+    def write_own(self, out: PathLike, *, overwrite: bool) -> None:
+        """As :meth:`write`, without a run folder: the ``.json`` lists the files, so that no others are replaced.
+
+        Raises
+        ------
+        InputError
+            A file is there that is not as an earlier call has written it.
+        """
+        own, names = own_files(path_text(out), overwrite), [path.name for path in files_of(out)[:-1]]
+        own.begin(names)
+        for name, text in zip(names, self.texts(), strict=False):
+            own.write(name, text)
+        own.finish(self.to_json())  # the names are the same in every call, so none are left of an earlier one
+
+
+def own_files(out: str, overwrite: bool) -> OwnFiles:
+    """The files of a table of scores (.csv) without a run folder."""
+    path = Path(out)
+    return OwnFiles(path.parent, path.with_suffix(".json").name, "score", overwrite)
+
+
+def files_of(out: PathLike) -> tuple[Path, Path, Path]:
+    """Return the files of a table of scores (.csv): itself, and beside it ``.confusion.csv`` and ``.json``.
+
+    >>> [path.name for path in files_of("scores.csv")]
+    ['scores.csv', 'scores.confusion.csv', 'scores.json']
+    """
+    path = Path(path_text(out))
+    return path, path.with_suffix(".confusion.csv"), path.with_suffix(".json")
 
 
 def checked_table(out: str) -> str:

@@ -21,7 +21,7 @@ from volengine.tasks.score.inputs import Case, Where
 from volengine.tasks.score.picks import score_picks
 from volengine.tasks.score.plan import plan_score
 from volengine.tasks.score.recipe import ScoreRecipe
-from volengine.tasks.score.table import Scores, checked_table, read_scores
+from volengine.tasks.score.table import Scores, checked_table, files_of, own_files, read_scores
 
 Compared = tuple[Where, Where]
 """The paths of a prediction and of its truth."""
@@ -71,7 +71,8 @@ def score(
     Raises
     ------
     InputError
-        The volumes have different grids, a feature has no truth, or the values are neither labels nor probabilities.
+        The volumes have different grids, a feature has no truth, or the values are neither labels nor probabilities;
+        or a file at ``out`` is not as an earlier call has written it (``overwrite`` replaces it).
 
     Examples
     --------
@@ -84,6 +85,8 @@ def score(
     recipe, options = ScoreRecipe.of(recipe), options or RunOptions()
     table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
+        if table is not None:
+            own_files(table, options.overwrite).check(path.name for path in files_of(table))
         if recipe.roi:
             raise InputError(
                 "--roi is for volumes; picks are compared with all known positions. Leave out those of other parts "
@@ -99,7 +102,7 @@ def score(
             volumes=grids_of(path_texts(volumes), recipe.voxel_size) if volumes else None,
         )
         if table is not None:
-            found.write(table)
+            found.write_own(table, overwrite=options.overwrite)
         return found
     if volumes:
         raise InputError(f"--volume is for tables of picks, and {prediction} is none that can be read: leave it out.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,16 @@ from volengine.tasks.stats.objects import SourceObjects, moved
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.surface_inputs import Grid
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
-from volengine.tasks.stats.tables import Counted, Stats, count_tomograms, tables_of
+from volengine.tasks.stats.tables import (
+    ALWAYS,
+    FIGURES,
+    ON_SURFACES,
+    Counted,
+    Stats,
+    count_tomograms,
+    files_in,
+    tables_of,
+)
 from volengine.tasks.stats.truth import counting
 
 if TYPE_CHECKING:
@@ -142,6 +151,24 @@ class StatsCase:
             sources, known, named, recipe, out, run_dir, _surface_paths(surfaces), SurfaceStatsRecipe.of(surface_recipe)
         )
 
+    def check_place(self, overwrite: bool) -> None:
+        """Refuse to replace files in the folder of the tables that no call of ``stats`` has written.
+
+        That is before anything is counted; :meth:`finish` does so, too.
+
+        Raises
+        ------
+        InputError
+            One is there, and is not as an earlier call has written it.
+        """
+        tables = [*ALWAYS, *(["counting"] if self.truth else []), *(ON_SURFACES if self.surfaces else [])]
+        figures = FIGURES if self.recipe.plots else ()
+        names = [
+            *(f"{name}.csv" for name in tables),
+            *(f"{name}.{kind}" for name in figures for kind in ("svg", "png")),
+        ]
+        files_in(self.out, overwrite).check(names)
+
     def volumes(self) -> dict[str, LabelVolume]:
         """All label volumes, including those of the truth, by the names of their plans.
 
@@ -176,14 +203,16 @@ class StatsCase:
     def finish(self, options: RunOptions | None = None) -> Stats:
         """Join the counts of all sources, and write the tables and plots.
 
-        With surfaces, ``options`` says how many workers share what is measured on them, and whether progress is shown.
+        ``options`` says whether files of others are replaced; with surfaces how many workers share what is measured on
+        them, and whether progress is shown.
 
         Raises
         ------
         MissingError, InputError
-            A volume is not counted yet; or the sources do not fit each other, the groups or the truth.
+            A volume is not counted yet; the sources do not fit each other, the groups or the truth; or a file in the
+            folder is not as an earlier call has written it.
         """
-        recipe = self.recipe
+        recipe, options = self.recipe, options or RunOptions()
         ours = [*self.sources.picks, *(one.objects() for one in self._volumes())]
         theirs = [] if self.truth is None else [*self.truth.picks, *(one.objects() for one in self._true_volumes())]
         boxes, true = ([(one.tomogram, one.box) for one in side] for side in (ours, theirs))
@@ -198,24 +227,25 @@ class StatsCase:
         kept = {k: v for k, v in recipe.to_json().items() if k != "mask_grid" and (k != "roi" or v)}
         facts: dict[str, Any] = {"recipe": kept, "tomograms": [c.name for c in counted]}
         notes = [*self.sources.notes, *(self.truth.notes if self.truth is not None else ())]
-        surfaced = self._surfaces(counted, options or RunOptions())
+        surfaced = self._surfaces(counted, options)
         if surfaced is not None:
             tables |= surfaced.tables
             notes += surfaced.notes
             facts["surface_recipe"] = self.surface_recipe.to_json()
         if notes := [*notes, *of_voxels]:
             facts["notes"] = notes
-        result = Stats(tables, facts)
-        result.write(self.out)
+        more: dict[str, bytes] = {}
         if recipe.plots:
-            from volengine.tasks.stats.plots import write_plots
+            from volengine.tasks.stats.plots import plots_of
 
-            write_plots(self.out, counted, recipe)
+            more |= plots_of(counted, recipe)
         if surfaced is not None:
-            from volengine.tasks.stats.surface_files import write_surface_files
+            from volengine.tasks.stats.surface_files import surface_files
 
-            write_surface_files(self.out, surfaced, self.surface_recipe, recipe)
-        return result
+            more |= surface_files(surfaced, self.surface_recipe, recipe)
+        result = Stats(tables, facts)
+        said = result.write(self.out, more, overwrite=options.overwrite)
+        return replace(result, facts={**facts, "notes": [*notes, *said]}) if said else result
 
     def _surfaces(self, counted: Sequence[Counted], options: RunOptions) -> SurfaceStats | None:
         """The objects on their surfaces, if any are given."""
@@ -224,7 +254,8 @@ class StatsCase:
         from volengine.tasks.stats.surface import measure_surfaces
 
         boxes = dict(reversed(self.sources.boxes))  # the first source of a tomogram
-        grids = {c.name: Grid(c.tomogram.extent_nm, boxes[c.name]) for c in counted}
+        counts = {c.name: sum(len(one.objects) for one in c.classes.values()) for c in counted}
+        grids = {c.name: Grid(c.tomogram.extent_nm, boxes[c.name], counts[c.name]) for c in counted}
         grouped = self.groups is not None
         return measure_surfaces(
             counted, self.surfaces, grids, self.recipe, self.surface_recipe, grouped=grouped, options=options

@@ -6,19 +6,17 @@ No histograms are used: every tomogram and every cluster is a dot, and distances
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from volengine.core.atomic import write_atomic
 from volengine.core.colours import colour_of
 from volengine.ops.figures import Series, dots, figure_files, shares
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.tables import Counted
 
 
-def write_plots(folder: str, counted: Sequence[Counted], recipe: StatsRecipe) -> list[str]:
-    """Draw the figures ``counts``, ``nearest`` and ``clusters`` into a folder; returns the names of the files."""
+def plots_of(counted: Sequence[Counted], recipe: StatsRecipe) -> dict[str, bytes]:
+    """Draw the figures ``counts``, ``nearest`` and ``clusters``; returns the contents of the files, by name."""
     groups = sorted({c.group for c in counted})
     classes = list(counted[0].classes)
     counts, sizes, near = [], [], []
@@ -39,7 +37,4 @@ def write_plots(folder: str, counted: Sequence[Counted], recipe: StatsRecipe) ->
         ),
         "clusters": dots(sizes, f"Objects per cluster (radius {radius})"),
     }
-    files = {f"{name}.{kind}": data for name, f in figures.items() for kind, data in figure_files(f).items()}
-    for file, data in files.items():
-        write_atomic(Path(folder) / file, data)
-    return list(files)
+    return {f"{name}.{kind}": data for name, f in figures.items() for kind, data in figure_files(f).items()}

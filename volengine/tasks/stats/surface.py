@@ -88,6 +88,7 @@ def measure_surfaces(
     tomograms = [
         _on_surfaces(c, list(_prepared(found.sets[c.name], surface_recipe)), surface_recipe, limits, options)
         for c in counted
+        if found.sets[c.name]
     ]
     notes = [*found.notes, *_far_notes(tomograms, surface_recipe)]
     tables = surface_tables(tomograms, surface_recipe, grouped=grouped)

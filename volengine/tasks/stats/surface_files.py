@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from volengine.core.atomic import write_atomic
 from volengine.core.colours import colour_of
 from volengine.ops.figures import Curve, Series, curves, dots, figure_files, shares
 from volengine.tasks.stats.recipe import StatsRecipe
@@ -23,10 +21,8 @@ MOST_PANELS = 9
 """Pairs of classes in the figure of Ripley's function."""
 
 
-def write_surface_files(
-    folder: str, found: SurfaceStats, recipe: SurfaceStatsRecipe, stats_recipe: StatsRecipe
-) -> list[str]:
-    """Write the figures ``surface_density``, ``surface_nearest`` and ``ripley``, and STAR files; return their names."""
+def surface_files(found: SurfaceStats, recipe: SurfaceStatsRecipe, stats_recipe: StatsRecipe) -> dict[str, bytes]:
+    """The figures ``surface_density``, ``surface_nearest`` and ``ripley``, and STAR files: their contents, by name."""
     files: dict[str, bytes] = {}
     if stats_recipe.plots:
         files |= {
@@ -36,9 +32,7 @@ def write_surface_files(
         }
     if recipe.star:
         files |= {f"{name}.star": star(name, rows).encode() for name, rows in found.tables.items()}
-    for file, data in files.items():
-        write_atomic(Path(folder) / file, data)
-    return list(files)
+    return files
 
 
 def _figures(found: SurfaceStats, recipe: SurfaceStatsRecipe, stats_recipe: StatsRecipe) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from volengine.core.errors import InputError, MissingError
+from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import same_tomogram, tomogram_key
 from volengine.io.surfaces import ENDING, FACTS, SurfaceSet, open_surfaces
@@ -20,15 +21,22 @@ from volengine.tasks.common.origins import SIZE_TOLERANCE, origins_note
 
 @dataclass(frozen=True)
 class Grid:
-    """What is known of a tomogram from the sources of its particles: its sides, nm, and what they state of its box."""
+    """What is known of a tomogram from the sources of its particles.
+
+    Its sides, nm; what they state of its box; and how many particles of the classes that count there are.
+    """
 
     extent_nm: tuple[float, float, float] | None
     box: Lattice
+    particles: int
 
 
 @dataclass(frozen=True, eq=False)
 class SetsFound:
-    """The sets of surfaces of each tomogram, by its name, with a name for each set; and notes on them."""
+    """The sets of surfaces of each tomogram, by its name, with a name for each set; and notes on them.
+
+    A tomogram without particles, of which the only set has no surfaces, has no sets here.
+    """
 
     sets: Mapping[str, Sequence[tuple[str, SurfaceSet]]]
     notes: tuple[str, ...]
@@ -66,13 +74,20 @@ def match_sets(sets: Sequence[SurfaceSet], tomograms: Mapping[str, Grid], *, any
     Raises
     ------
     InputError
-        A tomogram has no surface, or a surface no tomogram; sizes or origins differ; a set holds no surface.
+        A tomogram has no surface, or a surface no tomogram; sizes or origins differ; no set holds a surface.
     """
     found: dict[str, list[SurfaceSet]] = {name: [] for name in tomograms}
     notes: list[str] = []
+    empty: dict[str, SurfaceSet] = {}
+    if not any(map(len, sets)):
+        places = ", ".join(str(one.path) for one in sets[:8])
+        raise InputError(f"--surface: there is no surface in {places}, so nothing can be measured on any.")
     for one in sets:
         if not len(one):
-            raise InputError(f"{one.path}: the set holds no surface.")
+            name = _tomogram_of(one, tomograms) or ""
+            empty[name] = one
+            notes.append(f"{one.path.name} has no surfaces.")
+            continue
         whose = _whose(one, tomograms, alone=len(sets) == 1)
         grid = tomograms[whose]
         if one.facts.voxel_size is None:  # mesh files state nothing, and hold positions
@@ -85,11 +100,19 @@ def match_sets(sets: Sequence[SurfaceSet], tomograms: Mapping[str, Grid], *, any
         notes += _checked(one, grid, whose, any_origin)
         found[whose].append(one)
     for name, some in found.items():
-        if not some:
+        count = tomograms[name].particles
+        if not some and name in empty and count:
             raise InputError(
-                f"No --surface is of tomogram {name!r}, of which there are particles; there are surfaces of "
-                f"{', '.join(sorted({s.facts.tomogram or s.path.stem for s in sets}))}. Give its surface, or choose "
-                "the tomograms with --volume."
+                f"{empty[name].path} has no surfaces, and there {'is' if count == 1 else 'are'} "
+                f"{counted(count, 'particle')} of tomogram {name!r}. Give their surface, or choose the tomograms with "
+                "--volume."
+            )
+        if not some and name not in empty:
+            raise InputError(
+                f"No --surface is of tomogram {name!r}, of which {counted(count, 'particle')} "
+                f"{'is' if count == 1 else 'are'} given; there are surfaces of "
+                f"{', '.join(sorted({s.facts.tomogram or s.path.stem for s in sets if len(s)}))}. Give its surface (or "
+                "its set without any), or choose the tomograms with --volume."
             )
     labelled = {name: _labelled(some, name) for name, some in found.items()}
     return SetsFound(labelled, tuple(dict.fromkeys(notes)))
@@ -109,19 +132,28 @@ def _labelled(sets: Sequence[SurfaceSet], tomogram: str) -> list[tuple[str, Surf
 
 
 def _whose(one: SurfaceSet, tomograms: Mapping[str, Grid], *, alone: bool) -> str:
-    facts = one.facts
-    name = tomogram_key(tomogram_in(facts.tomogram or one.path.stem, facts.feature))
-    base = name if facts.feature else name.partition("__")[0]
-    fit = same_tomogram(name, tomograms) or same_tomogram(base, tomograms)
+    fit = _tomogram_of(one, tomograms)
     if fit is not None:
         return fit
-    if alone and len(tomograms) == 1 and facts.voxel_size is None:
+    if alone and len(tomograms) == 1 and one.facts.voxel_size is None:
         return next(iter(tomograms))
     raise InputError(
-        f"{one.path} is of tomogram {name!r}, of which there are no particles; there are particles of "
+        f"{one.path} is of tomogram {_name(one)!r}, of which there are no particles; there are particles of "
         f"{', '.join(list(tomograms)[:8])}. A tomogram whose particles were looked for and not found needs an empty "
         "table of picks; leave away other surfaces."
     )
+
+
+def _name(one: SurfaceSet) -> str:
+    """The tomogram that a set or its file names."""
+    return tomogram_key(tomogram_in(one.facts.tomogram or one.path.stem, one.facts.feature))
+
+
+def _tomogram_of(one: SurfaceSet, tomograms: Mapping[str, Grid]) -> str | None:
+    """The one of the tomograms that a set names."""
+    name = _name(one)
+    base = name if one.facts.feature else name.partition("__")[0]
+    return same_tomogram(name, tomograms) or same_tomogram(base, tomograms)
 
 
 def _checked(one: SurfaceSet, grid: Grid, name: str, any_origin: bool) -> list[str]:

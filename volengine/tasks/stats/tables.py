@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.atomic import replacing, write_atomic
 from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
 from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
+from volengine.tasks.common.own_files import OwnFiles
 from volengine.tasks.stats.groups import EVERY
 from volengine.tasks.stats.objects import NM3_PER_UM3, Objects, Tomogram
 from volengine.tasks.stats.recipe import StatsRecipe
@@ -40,7 +39,16 @@ NAN = float("nan")
 CHUNK_ROWS = 10_000
 """Rows of which text is made together."""
 
-NAMES = ("classes", "pooled", "neighbours", "neighbours_pooled", "clusters", "objects", "counting", *SURFACE_COLUMNS)
+ALWAYS = ("classes", "pooled", "neighbours", "neighbours_pooled", "clusters", "objects")
+"""Tables of every call."""
+
+ON_SURFACES = tuple(name for name in SURFACE_COLUMNS if name.startswith("surface"))
+"""Tables of every call with surfaces."""
+
+FIGURES = ("counts", "nearest", "clusters")
+"""Figures of every call with plots."""
+
+NAMES = (*ALWAYS, "counting", *SURFACE_COLUMNS)
 """Names of the tables, and of their files."""
 
 LONG = ("objects", "surface_objects", "surface_neighbours")
@@ -121,22 +129,45 @@ class Stats:
             parts.append(_text(self["surfaces_pooled"], SURFACES_TEXT))
         return "\n\n".join([*parts, *self.facts.get("notes", [])])
 
-    def write(self, folder: PathLike) -> list[str]:
-        """Write a CSV file for each table, and ``stats.json`` without :data:`LONG` ones; return their names."""
-        where = Path(path_text(folder))
-        where.mkdir(parents=True, exist_ok=True)
-        written = []
-        for name in NAMES:
-            if name in self.tables:
-                with replacing(where / f"{name}.csv", durable=False) as file:
-                    for text in _csv(self[name], COLUMNS[name]):
-                        file.write(text.encode())
-                written.append(f"{name}.csv")
+    def write(self, folder: PathLike, more: Mapping[str, bytes] | None = None, *, overwrite: bool = False) -> list[str]:
+        """Write a CSV file for each table, and ``stats.json`` without :data:`LONG` ones.
+
+        Files that an earlier call has written there, and this one does not, are removed.
+
+        Parameters
+        ----------
+        folder
+            The folder.
+        more
+            Further files, by their names: figures, tables in other formats.
+        overwrite
+            Replace files that ``stats`` has not written, or that were changed since.
+
+        Returns
+        -------
+        list of str
+            Sentences about files of an earlier call that were changed since, and are left as they are.
+
+        Raises
+        ------
+        InputError
+            A file is there that is not as an earlier call has written it.
+        """
+        own, tables = files_in(path_text(folder), overwrite), [name for name in NAMES if name in self.tables]
+        own.begin([*(f"{name}.csv" for name in tables), *(more or {})])
+        for name in tables:
+            own.write(f"{name}.csv", _csv(self[name], COLUMNS[name]), durable=False)
+        for name, data in (more or {}).items():
+            own.write(name, data)
         short = {
             k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items() if k not in LONG
         }
-        write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1).encode())
-        return [*written, "stats.json"]
+        return own.finish({**self.facts, **short})
+
+
+def files_in(folder: str, overwrite: bool) -> OwnFiles:
+    """The files of ``stats`` in a folder."""
+    return OwnFiles(Path(folder), "stats.json", "stats", overwrite)
 
 
 _SPREAD = ("mean", "sd", "median", "min", "max")

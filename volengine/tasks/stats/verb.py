@@ -81,7 +81,8 @@ def stats(
     ------
     InputError
         A source has no voxel size; two sources count the same class of a tomogram; the sources of a tomogram differ in
-        extent; a class has no name, or a tomogram no group, no truth or, with surfaces, none of these.
+        extent; a class has no name, or a tomogram no group, no truth or, with surfaces, none of these; a file in
+        ``out`` is not as an earlier call has written it (``overwrite`` replaces it).
 
     Examples
     --------
@@ -110,6 +111,7 @@ def stats(
         surfaces=surfaces,
         surface_recipe=surface_recipe,
     )
+    case.check_place(options.overwrite)
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         run_jobs(jobs, run_dir, options).check()

@@ -19,7 +19,7 @@ from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.surfaces import ENDING, SurfaceSet, open_surfaces
 from volengine.tasks.common.jobs import Request, Verb, run_one
-from volengine.tasks.common.layout import file_name, join_url, plan_folder
+from volengine.tasks.common.layout import file_name, has_plan, join_url
 from volengine.tasks.common.named import feature_of, of_tomogram, open_sized
 from volengine.tasks.surface.plan import plan_surface
 from volengine.tasks.surface.recipe import SurfaceRecipe
@@ -39,7 +39,7 @@ def request(source: str, out: str, recipe: SurfaceRecipe, options: RunOptions) -
     place = out.rstrip("/") if SURFACE.is_product(out) else join_url(out, name + ENDING)
     if Path(place).is_file():
         raise InputError(f"--out {place} is a file, and sets of surfaces are folders; give another name.")
-    ours = plan_folder(SURFACE.run_dir(out, options), name).path.exists()
+    ours = has_plan(SURFACE.run_dir(out, options), name)
     if not ours and not options.overwrite and Path(place).is_dir() and any(Path(place).iterdir()):
         raise InputError(f"{place} exists, and is not of this run; choose another --out, or replace it: --overwrite.")
     return Request(name, volume, recipe, place)

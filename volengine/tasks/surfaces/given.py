@@ -12,7 +12,7 @@ from volengine.io.picks import ending_of
 from volengine.io.stores import located
 from volengine.io.surfaces import FACTS, SurfaceSet, open_surfaces
 from volengine.tasks.common.jobs import Verb
-from volengine.tasks.common.layout import join_url, plan_folder
+from volengine.tasks.common.layout import has_plan, join_url
 from volengine.tasks.common.lying import Asked, Grid
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.set_read import SetRead, file_identity
@@ -119,5 +119,5 @@ def refuse_table(run_dir: str, name: str, place: str, overwrite: bool, to: str |
     InputError
         See :func:`~volengine.tasks.surfaces.writing.check_out`.
     """
-    ours = plan_folder(run_dir, name).path.exists()
+    ours = has_plan(run_dir, name)
     check_out(place, overwrite or ours, to, *sources)

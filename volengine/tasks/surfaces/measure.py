@@ -16,7 +16,7 @@ from volengine.engine.options import RunOptions
 from volengine.io.surfaces import ENDING, open_surfaces
 from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Request, Verb, run_one
-from volengine.tasks.common.layout import join_url, plan_folder
+from volengine.tasks.common.layout import has_plan, join_url, plan_folder
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_plan import plan_measure
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -66,7 +66,7 @@ def refuse_others(run_dir: str, name: str, place: str, overwrite: bool, *sources
     InputError
         Something exists at ``place``, or it is not called ``*.surfaces``.
     """
-    ours = plan_folder(run_dir, name).path.exists()
+    ours = has_plan(run_dir, name)
     check_out_set(place, overwrite or ours, *sources)
 
 

@@ -17,12 +17,13 @@ from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.engine.plan import Made, Plan
 from volengine.io.morphometrics import write_morphometrics
-from volengine.io.surfaces import ENDING, SurfaceFacts, file_of, files_of_set, write_surfaces
+from volengine.io.surfaces import SurfaceFacts, file_of, files_of_set, write_surfaces
 from volengine.tasks.common.division import COLUMN, MISSING, NOTES, PIECE, Piece, Units, units_of, whole_units_of
 from volengine.tasks.common.ended import check_given, note
 from volengine.tasks.common.set_read import SetRead, facts_of
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_rows import BORDER
+from volengine.tasks.surfaces.writing import morphometrics_file
 
 Part = tuple[Piece, dict[str, NDArray[Any]], Any]
 """A piece, its columns, and one value that is beside them."""
@@ -204,7 +205,6 @@ def _write_csv(folder: str, place: str, surface: Surface, facts: SurfaceFacts) -
     from volengine.ops.surfaces.morphometrics import of_faces
 
     Path(folder).mkdir(parents=True, exist_ok=True)
-    name = f"{Path(place.rstrip('/')).name.removesuffix(ENDING)}_{surface.number}.csv"
-    file = Path(folder) / name
+    file = morphometrics_file(folder, place, surface.number)
     write_morphometrics(file, of_faces(surface, facts.origin))
     return str(file)

@@ -20,6 +20,7 @@ from volengine.tasks.surfaces.measure_density import distances_of
 from volengine.tasks.surfaces.measure_given import Given
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.sets import name_of_set
+from volengine.tasks.surfaces.writing import morphometrics_file
 
 _BLOCKS = "volengine.tasks.surfaces.measure_blocks"
 _WRITE = "volengine.tasks.surfaces.measure_finish:write_measured"
@@ -89,7 +90,11 @@ def plan_measure(
         "notes": list(source.notes),
         "folder": str(folder.path),
     }
-    call = Call(_WRITE, params, writes=(located(out),))
+    tables: list[str] = []
+    if recipe.csv is not None:
+        csv = located(recipe.csv)
+        tables = [str(morphometrics_file(csv, out, row["number"])) for row in source.surfaces.rows]
+    call = Call(_WRITE, params, writes=(located(out), *tables))
     return Plan(name_of_set(mine.path), tuple(stages), recipe={"surfaces measure": given["recipe"]}, finish=(call,))
 
 

@@ -21,7 +21,7 @@ from volengine.io.surfaces import ENDING
 from volengine.tasks.common import division
 from volengine.tasks.common.division import line_of
 from volengine.tasks.common.jobs import Request
-from volengine.tasks.common.layout import join_url, plan_folder
+from volengine.tasks.common.layout import has_plan, join_url
 from volengine.tasks.common.set_read import SetRead, most_open
 from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table, table_place
 from volengine.tasks.surfaces.picked import picked
@@ -53,7 +53,7 @@ def request(
     scored = recipe.scored
     if scored is not None:
         scored = scored if PICK.is_product(out) else join_url(scored, name + ENDING)
-        ours = plan_folder(run_dir, name).path.exists()
+        ours = has_plan(run_dir, name)
         check_out_set(scored, overwrite or ours, source, given.recipe.tomogram)
     return Request(name, given, given.recipe.with_(scored=scored), place)
 

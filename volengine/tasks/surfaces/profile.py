@@ -22,7 +22,7 @@ from volengine.tasks.common import division
 from volengine.tasks.common.division import line_of
 from volengine.tasks.common.ended import noted
 from volengine.tasks.common.jobs import Request, Verb, run_one
-from volengine.tasks.common.layout import join_url, plan_folder
+from volengine.tasks.common.layout import has_plan, join_url, plan_folder
 from volengine.tasks.common.set_read import SetRead
 from volengine.tasks.surfaces.given import BesideGiven
 from volengine.tasks.surfaces.measure import refuse_others
@@ -83,7 +83,7 @@ def request(
         refuse_source(Path(recipe.picture), source, given.recipe.tomogram)
         pictures = recipe.picture if single else join_url(recipe.picture, name)
         recipe = recipe.with_(picture=pictures)
-        ours = plan_folder(run_dir, name).path.exists()
+        ours = has_plan(run_dir, name)
         for number, _ in () if overwrite or ours else SetRead.of(given.surfaces, options.identity).counts:
             _refuse_picture(Path(pictures) / f"{number:04d}.png")
     return Request(name, given, given.recipe.with_(picture=recipe.picture), place)

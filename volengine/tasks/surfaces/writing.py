@@ -16,8 +16,9 @@ from volengine.core.picks import Picks
 from volengine.core.text import counted
 from volengine.core.volume import Vector3, Volume
 from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, may_replace
-from volengine.tasks.common.in_plane import KNOWN, lost_in_file
+from volengine.tasks.common.in_plane import KNOWN
 from volengine.tasks.common.lying import Grid
+from volengine.tasks.common.picks_lost import lost_by
 from volengine.tasks.surfaces.found import Found
 
 Floats = NDArray[np.float64]
@@ -82,6 +83,15 @@ def refuse_source(path: Path, *sources: str | None) -> None:
             raise InputError(f"{path} would replace what it is made from; give another name.")
 
 
+def morphometrics_file(folder: str, place: str, number: int) -> Path:
+    """The file for Surface Morphometrics of a surface of the set at ``place``.
+
+    >>> morphometrics_file("tables", "TS_01__membrane.surfaces", 2).name
+    'TS_01__membrane_2.csv'
+    """
+    return Path(folder) / f"{Path(place.rstrip('/')).name.removesuffix(ENDING)}_{number}.csv"
+
+
 def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vector3, SurfaceFacts]:
     """The voxel size on which picks are counted, and the facts that name their tomogram.
 
@@ -115,9 +125,10 @@ def write_found(
 
     Returns
     -------
-    The picks, their number on each surface, and notes: picks that lie outside of the tomogram are left out.
+    The picks, their number on each surface, and notes: picks that lie outside of the tomogram are left out; what the
+    format does not hold.
     """
-    from volengine.io.picks import write_picks
+    from volengine.io.picks import format_of, write_picks
 
     place = np.concatenate([np.empty((0, 3)), *(one.place for one in parts)])
     normal = np.concatenate([np.empty((0, 3)), *(one.normal for one in parts)])
@@ -151,7 +162,7 @@ def write_found(
         **more,
     )
     if out is not None:
+        notes += lost_by([picks], format_of(out, to), Path(out))
         write_picks(out, picks, to)
-        notes += filter(None, [lost_in_file(out, picks, to)])
     counts = {one.number: int((number[keep] == one.number).sum()) for one in parts}
     return picks, counts, notes

@@ -37,6 +37,7 @@ from volengine.io.open import open_volume
 from volengine.ops.figures import figure_files
 from volengine.tasks.common.grids import known_of
 from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.own_files import OwnFiles
 from volengine.tasks.interact.verb import predictions_of
 from volengine.tasks.picture.recipe import PictureRecipe
 from volengine.tasks.picture.verb import picture
@@ -52,12 +53,14 @@ from volengine.tasks.sweep.answers import (
 )
 from volengine.tasks.sweep.compare import Swept, check_truth, compare, csv_text, found_by
 from volengine.tasks.sweep.figure import figure_of
-from volengine.tasks.sweep.files import OwnFiles
 from volengine.tasks.sweep.recipe import SweepRecipe
 from volengine.tasks.sweep.settings import Varied, combined, setting, stated
 
 TABLES = ("sweep.csv", "sweep.tomograms.csv", "sweep.svg", "sweep.png")
 BEST = "best.yaml"
+
+LIST = "sweep.json"
+"""Lists the files with their SHA-256, and what was asked."""
 
 
 def sweep(
@@ -126,7 +129,7 @@ def sweep(
         check_truth(recipe.truth, answers, tomograms, grids)
     if recipe.tomogram and recipe.pictures:
         open_volume(recipe.tomogram)  # which says what is wrong with it
-    own = OwnFiles(Path(where), options.overwrite)
+    own = OwnFiles(Path(where), LIST, "a sweep", options.overwrite)
     own.check(_names(len(settings), recipe))
 
     jobs = rules_jobs(answers, tomograms, where, options)
@@ -188,6 +191,7 @@ def _write(
     *,
     progress: bool,
 ) -> None:
+    own.begin(_names(len(settings), recipe))
     texts = [
         f"# volengine {version} sweep: {', '.join(f'{k}={v}' for k, v in values.items())}\n{yaml_text(stated(one))}"
         for one, (values, _) in zip(recipes, settings, strict=True)
