@@ -129,6 +129,12 @@ def test_outputs_and_sources_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists"):
         sample_surfaces(source, tmp_path / "TS_01.star")
     sample_surfaces(source, tmp_path / "TS_01.star", {"overwrite": True})
+    (tmp_path / "b.doc").write_text("mine")
+    with pytest.raises(InputError, match=r"b\.doc exists, and no run in this run folder has written it"):
+        sample_surfaces(source, tmp_path / "b.tbl")  # which has a map of names beside it
+    assert (tmp_path / "b.doc").read_text() == "mine"
+    sample_surfaces(source, tmp_path / "b.tbl", {"overwrite": True})
+    sample_surfaces(source, tmp_path / "b.tbl", {"spacing_nm": 7})
     with pytest.raises(VolengineError):
         sample_surfaces(source, tmp_path / "a.nonsense")
     with pytest.raises(InputError, match="must be positive"):

@@ -27,7 +27,7 @@ from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table,
 from volengine.tasks.surfaces.picked import picked
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
 from volengine.tasks.surfaces.sets import name_of_set
-from volengine.tasks.surfaces.writing import Picked, check_out_set, grid_of
+from volengine.tasks.surfaces.writing import Picked, check_out_set, grid_of, tables_of_picks
 
 Given = BesideGiven[SurfacesPickRecipe]
 
@@ -96,7 +96,9 @@ def plan_pick_on_surfaces(
         "notes": list(source.notes),
         "folder": str(folder.path),
     }
-    places = [located(place) for place in (out, recipe.scored) if place is not None]
+    places = tables_of_picks(located(out), recipe.to, facts.tomogram)
+    if recipe.scored is not None:
+        places.append(located(recipe.scored))
     call = Call(_WRITE, params, writes=tuple(places))
     open_ = most_open(source.surfaces, mine.counts) if recipe.edge_exclusion_nm else 0
     stages = _stages(mine, given, recipe, open_) if mine.counts else ()

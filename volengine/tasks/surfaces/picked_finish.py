@@ -22,7 +22,7 @@ from volengine.tasks.surfaces.found import FOUND, Found, found_in, table_of
 from volengine.tasks.surfaces.measure_finish import pieces_of
 from volengine.tasks.surfaces.pick import prepared
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
-from volengine.tasks.surfaces.writing import write_found
+from volengine.tasks.surfaces.writing import tables_of_picks, write_found
 
 SCORE = "score"
 """Column of the score in the surfaces that are written."""
@@ -180,7 +180,8 @@ def write_table(
     note(folder, told, empty=empty, feature=feature)
     said = [f"{out}: {counted(len(picks), 'pick')} on {counted(len(counts), 'surface')}", *told]
     more_files = () if scored is None else files_of_set(scored, open_surfaces(scored).rows)
-    return Made((out, *more_files), tuple(said if not empty else [*said, f"no picks: {empty}"]))
+    tables = [file for file in tables_of_picks(out, to, about.tomogram) if Path(file).is_file()]
+    return Made((*tables, *more_files), tuple(said if not empty else [*said, f"no picks: {empty}"]))
 
 
 def _empty(given: dict[str, Any], parts: Sequence[Found], why: str) -> str:

@@ -25,7 +25,7 @@ from volengine.tasks.surfaces.given import BesideGiven, TableVerb, refuse_table,
 from volengine.tasks.surfaces.picked import picked
 from volengine.tasks.surfaces.picking_recipes import SurfacesSampleRecipe
 from volengine.tasks.surfaces.sets import name_of_set
-from volengine.tasks.surfaces.writing import Picked, grid_of
+from volengine.tasks.surfaces.writing import Picked, grid_of, tables_of_picks
 
 Given = BesideGiven[SurfacesSampleRecipe]
 
@@ -95,7 +95,7 @@ def plan_sample(source: Given, recipe: SurfacesSampleRecipe, out: str, folder: P
         "notes": list(source.notes),
         "folder": str(folder.path),
     }
-    call = Call(_WRITE, params, writes=(located(out),))
+    call = Call(_WRITE, params, writes=tuple(tables_of_picks(located(out), recipe.to, facts.tomogram)))
     return Plan(name_of_set(source.path), tuple(stages), recipe={"surfaces sample": given["recipe"]}, finish=(call,))
 
 

@@ -92,6 +92,19 @@ def morphometrics_file(folder: str, place: str, number: int) -> Path:
     return Path(folder) / f"{Path(place.rstrip('/')).name.removesuffix(ENDING)}_{number}.csv"
 
 
+def tables_of_picks(out: str, to: str | None, tomogram: str) -> list[str]:
+    """The files of a table of picks of a tomogram: itself, and those that its format has beside it.
+
+    >>> tables_of_picks("/data/TS_01.tbl", None, "TS_01")
+    ['/data/TS_01.tbl', '/data/TS_01.doc']
+    """
+    from volengine.io.picks import files_of
+
+    one = Picks(np.zeros((1, 3)), voxel_size=(1.0, 1.0, 1.0), shape=(1, 1, 1), tomogram=tomogram or "tomogram")
+    *beside, table = [str(file) for file, _ in files_of(Path(out), one, to, None)]
+    return [table, *beside]
+
+
 def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vector3, SurfaceFacts]:
     """The voxel size on which picks are counted, and the facts that name their tomogram.
 
