@@ -27,10 +27,11 @@ from volengine.ops.slice_values import filtered, sixteen_bits
 from volengine.tasks.annotate.verb import recorded
 from volengine.web.app import make_app
 from volengine.web.guard import Gate
+from volengine.web.workbench.bench import Bench
 from volengine.web.workbench.notes import Notes
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.recipe import WorkbenchRecipe
-from volengine.web.workbench.routes import Bench, bench_routes
+from volengine.web.workbench.routes import bench_routes
 from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.thumbnails import webp
 from volengine.web.workbench.verb import _beside_others

@@ -38,6 +38,7 @@ FOREVER = "private, max-age=31536000, immutable"
 _HASHED = re.compile(r"\.?[0-9a-f]{16}\.(js|css|wasm)$")
 """Files whose names change with their contents."""
 
+_PART = re.compile(rb"^<!-- part: (\w+\.html) -->$", re.MULTILINE)
 _BEFORE = b'<script src="before.js"></script><script defer'
 
 
@@ -71,9 +72,13 @@ def page_names() -> frozenset[str]:
     )
 
 
+def _page_file(name: str) -> bytes:
+    return (resources.files("volengine.web.pages") / name).read_bytes()
+
+
 @functools.cache
 def page_asset(name: str) -> Asset:
-    """A file of our pages.
+    """A file of our pages; where one has a line ``<!-- part: NAME -->``, that file is put in.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def page_asset(name: str) -> Asset:
     """
     if name not in page_names():
         raise HTTPException(404)
-    data = (resources.files("volengine.web.pages") / name).read_bytes()
+    data = _PART.sub(lambda found: _page_file(found[1].decode()), _page_file(name))
     return _asset(data, name, {"content-security-policy": PAGE_POLICY, "cache-control": "no-cache"})
 
 

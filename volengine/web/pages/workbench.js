@@ -24,6 +24,7 @@ function keep(name, value) {
 
 const bench = {
   section: "gallery",
+  number: null, // the tomogram that was shown last
 
   say(text, wrong = false) {
     $("message").textContent = text;
@@ -54,34 +55,37 @@ const bench = {
     for (const one of document.querySelectorAll("main")) one.hidden = one.id !== section;
   },
 
-  show(number) {
-    location.hash = `annotate=${encodeURIComponent(bench.facts.tomograms[number])}`;
+  // Lead to a tomogram in a section. The address says what is shown, so it can be kept, and Back works.
+  show(number, section = "annotate") {
+    bench.number = number;
+    location.hash = `${section}=${encodeURIComponent(bench.facts.tomograms[number])}`;
   },
 };
 
+// A section: what it is made of; whether it shows one tomogram (then show(number) is called, else refresh()).
+const SECTIONS = { gallery: { made: Gallery }, annotate: { made: Annotate, one: true } };
+const sections = {};
+
 async function go() {
   const asked = new URLSearchParams(location.hash.slice(1));
-  if (!asked.has("annotate")) {
-    bench.open("gallery");
+  const name = Object.keys(SECTIONS).find((one) => asked.has(one)) ?? "gallery";
+  bench.open(name);
+  if (!SECTIONS[name].one) {
     document.title = `${bench.facts.name} - volengine`;
-    await gallery.refresh();
+    await sections[name].refresh();
     return;
   }
-  const number = bench.facts.tomograms.indexOf(asked.get("annotate"));
-  bench.open("annotate");
-  if (number < 0) throw new Error(`There is no tomogram ${asked.get("annotate")} in this project.`);
-  await annotate.show(number);
+  const number = bench.facts.tomograms.indexOf(asked.get(name));
+  if (number < 0) throw new Error(`There is no tomogram ${asked.get(name)} in this project.`);
+  bench.number = number;
+  await sections[name].show(number);
 }
-
-let gallery;
-let annotate;
 
 async function begin() {
   bench.facts = await get("api/project");
   $("project").textContent = bench.facts.name;
   $("user").value = kept("user") || bench.facts.user;
-  gallery = new Gallery(bench);
-  annotate = new Annotate(bench);
+  for (const [name, { made }] of Object.entries(SECTIONS)) sections[name] = new made(bench);
   if (!bench.facts.writable) bench.say("This project cannot be written to: it can only be looked at.");
   window.addEventListener("hashchange", () => bench.trying(go));
   await go();
@@ -91,7 +95,7 @@ async function begin() {
 $("user").addEventListener("change", () => {
   if (!bench.user()) $("user").value = bench.facts.user;
   keep("user", bench.user());
-  bench.trying(() => annotate.refresh());
+  bench.trying(() => sections.annotate.refresh());
 });
 $("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
@@ -101,8 +105,9 @@ $("theme").addEventListener("click", () => {
 document.documentElement.className = kept("theme") ?? "";
 for (const button of document.querySelectorAll("nav button")) {
   button.addEventListener("click", () => {
-    if (button.dataset.section === "gallery") location.hash = "";
-    else bench.show(annotate.number ?? 0);
+    const name = button.dataset.section;
+    if (SECTIONS[name].one) bench.show(bench.number ?? 0, name);
+    else location.hash = name;
   });
 }
 

@@ -65,7 +65,8 @@ def workbench(
     from volengine.web.app import make_app
     from volengine.web.serve import gate_of
     from volengine.web.serve import serve as run_server
-    from volengine.web.workbench.routes import Bench, bench_routes
+    from volengine.web.workbench.bench import Bench
+    from volengine.web.workbench.routes import bench_routes
 
     recipe, serve, say = WorkbenchRecipe.of(recipe), ServeRecipe.of(serve), say or print
     if recipe.anonymous:
