@@ -106,19 +106,20 @@ class Scores:
         """The contents of the files of :func:`files_of`."""
         return self.csv(), self.confusion_csv(), json.dumps(self.to_json(), indent=1)
 
-    def write_own(self, out: PathLike, *, overwrite: bool) -> None:
-        """As :meth:`write`, without a run folder: the ``.json`` lists the files, so that no others are replaced.
 
-        Raises
-        ------
-        InputError
-            A file is there that is not as an earlier call has written it.
-        """
-        own, names = own_files(path_text(out), overwrite), [path.name for path in files_of(out)[:-1]]
-        own.begin(names)
-        for name, text in zip(names, self.texts(), strict=False):
-            own.write(name, text)
-        own.finish(self.to_json())  # the names are the same in every call, so none are left of an earlier one
+def write_own(scores: Scores, out: str, *, overwrite: bool) -> None:
+    """As :meth:`Scores.write`, without a run folder: the ``.json`` lists the files, so that no others are replaced.
+
+    Raises
+    ------
+    InputError
+        A file is there that is not as an earlier call has written it.
+    """
+    own, names = own_files(out, overwrite), [path.name for path in files_of(out)[:-1]]
+    own.begin(names)
+    for name, text in zip(names, scores.texts(), strict=False):
+        own.write(name, text)
+    own.finish(scores.to_json())  # the names are the same in every call, so none are left of an earlier one
 
 
 def own_files(out: str, overwrite: bool) -> OwnFiles:

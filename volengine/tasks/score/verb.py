@@ -21,7 +21,7 @@ from volengine.tasks.score.inputs import Case, Where
 from volengine.tasks.score.picks import score_picks
 from volengine.tasks.score.plan import plan_score
 from volengine.tasks.score.recipe import ScoreRecipe
-from volengine.tasks.score.table import Scores, checked_table, files_of, own_files, read_scores
+from volengine.tasks.score.table import Scores, checked_table, files_of, own_files, read_scores, write_own
 
 Compared = tuple[Where, Where]
 """The paths of a prediction and of its truth."""
@@ -102,7 +102,7 @@ def score(
             volumes=grids_of(path_texts(volumes), recipe.voxel_size) if volumes else None,
         )
         if table is not None:
-            found.write_own(table, overwrite=options.overwrite)
+            write_own(found, table, overwrite=options.overwrite)
         return found
     if volumes:
         raise InputError(f"--volume is for tables of picks, and {prediction} is none that can be read: leave it out.")
