@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 WITHOUT_OUT = "Nothing is kept without --out: the same command begins anew."
 """Said of what has no folder of its own."""
 
