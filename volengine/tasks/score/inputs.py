@@ -97,7 +97,9 @@ class Case:
         others = [v for v in (*self.predictions.values(), *self.truth.values()) if v is not first]
         one = (stored_name(first), first.origin, first.voxel_size)
         said = (origins_note(one, (stored_name(v), v.origin, v.voxel_size), accept=accept) for v in others)
-        if len(self.truth) == 1 and (note := feature_note(feature_of(first), feature_of(*self.truth.values()))):
+        if len(self.truth) == 1 and (
+            note := feature_note(feature_of(first), feature_of(next(iter(self.truth.values()))))
+        ):
             return list(dict.fromkeys([note, *filter(None, said)]))
         return list(dict.fromkeys(filter(None, said)))
 

@@ -81,7 +81,7 @@ def score_picks(
     if len(found) == 1 and len(known) == 1:
         stated = [_stated(*side) for side in ((prediction, found), (truth, known))]
         if all(len(side) == 1 for side in stated):
-            reader.notes.append(feature_note(*map(min, stated)))
+            reader.notes.append(feature_note(min(stated[0]), min(stated[1])))
         name = (*features, *found)[0]
         found, known = {name: next(iter(found.values()))}, {name: next(iter(known.values()))}
     names = list(features or found)
