@@ -88,7 +88,7 @@ def traced(
     for first, last in pairwise([*starts.tolist(), len(label)]):
         rest = memory_bytes - GATHERED_BYTES * len(label)
         before, kept = count, 0
-        lines = centrelines(index[first:last], (z, y, x), rules.least, rest, to_ends=True)
+        lines = centrelines(index[first:last], (z, y, x), rules.least, rest)
         for line in lines or ():
             points = line.points(rules.spacing)
             count += 1
