@@ -97,11 +97,10 @@ class Case:
         others = [v for v in (*self.predictions.values(), *self.truth.values()) if v is not first]
         one = (stored_name(first), first.origin, first.voxel_size)
         said = (origins_note(one, (stored_name(v), v.origin, v.voxel_size), accept=accept) for v in others)
-        if len(self.truth) == 1 and (
-            note := feature_note(feature_of(first), feature_of(next(iter(self.truth.values()))))
-        ):
-            return list(dict.fromkeys([note, *filter(None, said)]))
-        return list(dict.fromkeys(filter(None, said)))
+        (feature, *more), truth = self.predictions, next(iter(self.truth.values()))
+        named_so = not more and feature != first.name  # which is the name of its file where nothing says a feature
+        of_another = feature_note(feature, feature_of(truth)) if named_so else ""
+        return list(dict.fromkeys(filter(None, [of_another, *said])))
 
     def check(self) -> None:
         """Refuse volumes that have different grids, or that cannot be read in blocks."""
