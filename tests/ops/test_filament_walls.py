@@ -57,6 +57,18 @@ def test_hollow_tubes_of_any_direction(way, outer, inner):
     assert line.length == pytest.approx(72, rel=0.02)
 
 
+@pytest.mark.parametrize(("outer", "inner"), [(8, 5), (6, 4)])
+@pytest.mark.parametrize(("width", "begin", "end"), [(1, 30, 60), (3, 55, 90), (5, 55, 90)])
+def test_a_slit_in_the_wall_of_a_tube_leaves_its_line(outer, inner, width, begin, end):
+    """One in the middle left no line at all, one at an end three lines or one that was too short."""
+    m = outer + 2
+    whole = tube((2 * m + 1, 2 * m + 1, 90), (m, m, 0), (m, m, 89), outer, inner, through=True)
+    slit = (abs(whole[:, 1] - m) < width / 2) & (whole[:, 0] > m) & (whole[:, 2] >= begin) & (whole[:, 2] < end)
+    (line,) = centrelines(whole[~slit], ONE, least=20, to_ends=True)
+    assert line.length == pytest.approx(90, rel=0.03)
+    assert not line.wall
+
+
 @pytest.mark.parametrize(("radius", "inner"), [(4, -1), (6, -1)])
 @pytest.mark.parametrize("angle", [40, 60, 70])
 def test_tubes_that_faces_cut_obliquely_end_where_their_axes_meet_the_faces(angle, radius, inner):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import networkx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -192,16 +193,22 @@ def test_a_hollow_tube_has_the_line_of_a_full_one():
 def simplified(lengths, least, bridge):
     """The rule as it is written, on a graph of nodes: the shortest branch goes, then the shortest bridge, and anew.
 
-    ``lengths`` holds (node, node, length); returns the same of what is left, sorted.
+    A curve that goes through a meeting of bridges is as long as its parts and the bridges between them. ``lengths``
+    holds (node, node, length); returns the lengths of what is left, sorted.
     """
-    edges = list(lengths)
+    edges = [(a, b, length, a, b) for a, b, length in lengths]  # the last two: the nodes at first
+    bridges = networkx.Graph()
+    bridges.add_nodes_from(node for a, b, _ in lengths for node in (a, b))
     while True:
-        ends = [node for a, b, _ in edges for node in (a, b)]
+        ends = [node for a, b, *_ in edges for node in (a, b)]
         alone = [n for n in set(ends) if ends.count(n) == 2 and sum(n in e[:2] for e in edges) == 2]
         if alone:
             one, two = (e for e in edges if alone[0] in e[:2])
-            far = [b if a == alone[0] else a for a, b, _ in (one, two)]
-            edges = [e for e in edges if e not in (one, two)] + [(*far, one[2] + two[2])]
+            (a, _, first, begin, left), (b, _, second, stop, right) = (
+                e if e[1] == alone[0] else (e[1], e[0], e[2], e[4], e[3]) for e in (one, two)
+            )
+            between = networkx.shortest_path_length(bridges, left, right, weight="length")
+            edges = [e for e in edges if e not in (one, two)] + [(a, b, first + between + second, begin, stop)]
             continue
         many = {n for n in ends if ends.count(n) > 2}
         free = {n for n in ends if ends.count(n) == 1}
@@ -213,7 +220,22 @@ def simplified(lengths, least, bridge):
         gone = min(spurs or short, key=lambda e: e[2])
         edges.remove(gone)
         if not spurs:
-            edges = [(*(gone[0] if n == gone[1] else n for n in e[:2]), e[2]) for e in edges]
+            bridges.add_edge(*gone[3:], length=gone[2])
+            edges = [(*(gone[0] if n == gone[1] else n for n in e[:2]), *e[2:]) for e in edges]
+
+
+# two meetings become one, the loop at it goes, and what is left goes through both
+THROUGH_A_BRIDGE = [(0, 1, 8.256), (3, 4, 2.744), (4, 1, 1.371), (4, 1, 5.496), (0, 3, 4.119), (3, 0, 6.875)]
+
+
+def left_of(edges, least, bridge):
+    network = _Network([_Edge(a, b, [a, 100 + k, b], length, a) for k, (a, b, length) in enumerate(edges)])
+    network.simplify(least, bridge)
+    return sorted(round(edge.length, 6) for edge, _ in network.edges())
+
+
+def test_a_curve_through_a_bridge_is_longer_by_the_bridge():
+    assert left_of(THROUGH_A_BRIDGE, 19, 2.4) == simplified(THROUGH_A_BRIDGE, 19, 2.4) == [4.119, 6.875, 12.371]
 
 
 @settings(max_examples=80, deadline=None)
@@ -225,9 +247,7 @@ def test_branches_and_bridges_go_in_the_order_of_their_lengths(data, least, brid
     drawn = data.draw(st.lists(ends, min_size=1, max_size=16))
     lengths = data.draw(st.permutations([1.37 * k + 0.001 * k**2 for k in range(1, len(drawn) + 1)]))
     edges = [(a, b, length) for (a, b), length in zip(drawn, lengths, strict=True)]
-    network = _Network([_Edge(a, b, [a, 100 + k, b], length, a) for k, (a, b, length) in enumerate(edges)])
-    network.simplify(least, bridge)
-    assert sorted(round(edge.length, 6) for edge, _ in network.edges()) == simplified(edges, least, bridge)
+    assert left_of(edges, least, bridge) == simplified(edges, least, bridge)
 
 
 def test_a_box_that_does_not_fit_is_refused_with_its_numbers():

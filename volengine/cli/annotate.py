@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import IO, Any, TypeVar
@@ -150,7 +151,7 @@ def status(folder: str, as_json: bool, log: bool, user: str) -> None:
     behind = facts["images_behind"]
     if behind != 0:
         what = "are not there" if behind is None else f"are {counted(behind, 'version')} behind"
-        click.echo(f"  The label images {what}: volengine annotate merge {folder}")
+        click.echo(f"  The label images {what}: volengine annotate merge {shlex.quote(str(folder))}")
 
 
 @command.command("merge", examples=("volengine annotate merge TS_01.annotations",))
@@ -203,7 +204,7 @@ def export(folder: str, out: str, features: tuple[str, ...], version: int | None
         for feature, path in files.items():
             say(f"{path}: {feature}, version {made.version}")
     if made.recipe:
-        say(f"{made.recipe}: train with: volengine train {made.recipe} --out MODEL.safetensors")
+        say(f"{made.recipe}: train with: volengine train {shlex.quote(str(made.recipe))} --out MODEL.safetensors")
 
 
 @command.command(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,10 @@ import click
 
 GIVE = {"set": "give", "Set": "Give"}
 
-SIZE_ASKED = re.compile(r"Give the (true )?voxel size,? in angstrom(:| with) --voxel-size")
+SIZE_ASKED = re.compile(
+    r"(?P<before>(?P<path>[^\n]+?): [^\n]*?)"
+    r"Give the (true )?voxel size,? in angstrom(:| with) --voxel-size(?P<size> [0-9]+(\.[0-9]+)?)?"
+)
 """What files without a voxel size say, which not every command can be told."""
 
 
@@ -95,8 +99,9 @@ def as_options(text: str, names: Collection[str]) -> str:
     'a.tbl does not say the voxel size: give --voxel-size (angstrom).'
     >>> as_options("Profiles are read from a tomogram; give tomogram or volume.", ["tomogram", "volume"])
     'Profiles are read from a tomogram; give --tomogram or --volume.'
-    >>> as_options("a.mrc: no voxel size. Give the true voxel size, in angstrom: --voxel-size 10.5.", ["box"])
-    'a.mrc: no voxel size. First write a store that states the true one: volengine convert --voxel-size 10.5.'
+    >>> said = as_options("a b.mrc: no voxel size. Give the true voxel size, in angstrom: --voxel-size 10.5.", ["box"])
+    >>> said.partition(". ")[2]  # each file is left as it is
+    "First write a store that states the true one: volengine convert 'a b.mrc' --out 'a b.ome.zarr' --voxel-size 10.5."
     >>> as_options("set format to one of relion, csv.", ["read_as", "to"])
     'give --read-as or --to, one of relion, csv.'
     >>> as_options("set format to one of relion, csv.", ["picks"])[:60]
@@ -131,8 +136,17 @@ def as_options(text: str, names: Collection[str]) -> str:
         text = re.sub(r"\b(?P<word>and|or) (?P<name>[a-z_]+)(?= \()", option, text)
     text = re.sub(r"\b[Gg]ive [a-z_]+(?:,? (?:and|or) [a-z_]+)*(?=[.,;:]|$)", given_names, text)
     if "voxel_size" not in names:
-        text = SIZE_ASKED.sub("First write a store that states the true one: volengine convert --voxel-size", text)
+        text = SIZE_ASKED.sub(_store_first, text)
     return text
+
+
+def _store_first(match: re.Match[str]) -> str:
+    """The command that makes a store with a voxel size of a file that has none."""
+    path = match["path"]
+    store = re.sub(r"(\.ome)?\.[A-Za-z0-9]+/?$", "", path)
+    store = f"{store}_sized.ome.zarr" if path.rstrip("/").endswith(".zarr") else f"{store}.ome.zarr"
+    command = f"volengine convert {shlex.quote(path)} --out {shlex.quote(store)} --voxel-size{match['size'] or ' 10.5'}"
+    return f"{match['before']}First write a store that states the true one: {command}"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,8 @@ def import_(file: str, out: str, **values: Any) -> None:
         for feature, path in group.models.items():
             say(f"{path}: {feature}")
         say(
-            f"{group.recipe}: {len(group.rules)} rules; apply it with: volengine run {group.recipe} TOMOGRAMS --out OUT"
+            f"{group.recipe}: {len(group.rules)} rules; apply it with: volengine run "
+            f"{shlex.quote(str(group.recipe))} TOMOGRAMS --out OUT"
         )
         return
     facts = import_model(file, out, recipe)

@@ -10,6 +10,7 @@ from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.messages import say
 from volengine.cli.options import NO_NETWORK, VOLUME, from_options, recipe_options, texts_option
+from volengine.core.stopping import WITHOUT_OUT, if_stopped
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.stats.case import StatsCase
@@ -61,18 +62,20 @@ def command(
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")
     if out is None:
-        click.echo(stats(inputs, None, recipe, options, truth=truth, volumes=volumes, **more).text())
+        with if_stopped(WITHOUT_OUT):
+            click.echo(stats(inputs, None, recipe, options, truth=truth, volumes=volumes, **more).text())
         return
-    case = StatsCase.find(
-        inputs,
-        out,
-        recipe,
-        STATS.run_dir(out, options),
-        truth=truth,
-        volumes=volumes,
-        identity=options.identity,
-        **more,
-    )
+    with if_stopped("Nothing was counted yet: the same command begins anew."):
+        case = StatsCase.find(
+            inputs,
+            out,
+            recipe,
+            STATS.run_dir(out, options),
+            truth=truth,
+            volumes=volumes,
+            identity=options.identity,
+            **more,
+        )
     case.check_place(options.overwrite)
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:

@@ -180,8 +180,8 @@ def summary(report: RunReport) -> str:
     lines += [f"{name}: refused" for name in report.data["refused"]]
     read = sum(s["read_bytes"] for p in report.data["plans"].values() for s in p["stages"])
     written = sum(s["written_bytes"] for p in report.data["plans"].values() for s in p["stages"])
-    lines.append(
-        f"{report.data['wall_seconds']:.1f} s, {format_bytes(read)} read, {format_bytes(written)} written "
-        "(uncompressed)"
-    )
+    # what kernels read for themselves, as measures of surfaces do, is not counted: then nothing is said of it
+    moved = [f"{format_bytes(count)} {word}" for count, word in ((read, "read"), (written, "written")) if count]
+    unpacked = " (uncompressed)" if moved else ""
+    lines.append(", ".join([f"{report.data['wall_seconds']:.1f} s", *moved]) + unpacked)
     return "\n".join(lines)

@@ -27,6 +27,8 @@ from volengine.engine.kernels import PURE
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.problems import Problem
 from volengine.engine.stage import BLOCK_PARAMS, ArrayInput, Stage
+from volengine.engine.work import is_scratch
+from volengine.io.identity import check_unchanged
 from volengine.io.stores import local_path
 
 if TYPE_CHECKING:
@@ -106,6 +108,31 @@ def refuse_another(old: Plan, plan: Plan, folder: PlanFolder) -> None:
             f"{plan.name}: {folder.path.parent.parent} holds the results of {url}, which is still there; "
             f"{next(iter(now))} has the same name and would replace them. Give another --out, or --overwrite."
         )
+
+
+def check_inputs(plan: Plan, folder: PlanFolder) -> None:
+    """Refuse to complete a plan if a volume that it reads has changed since it was made.
+
+    Parameters
+    ----------
+    plan, folder
+        The plan, all of whose units are done, and its folder.
+
+    Raises
+    ------
+    ChangedError
+        A volume has another identity than in the plan.
+    """
+    made = {(o.volume.url, o.volume.path) for stage in plan.stages for o in stage.outputs.values()}
+    volumes = {
+        (a.volume.url, a.volume.path): a.volume
+        for stage in plan.stages
+        for a in stage.arrays.values()
+        if not is_scratch(a.volume, folder)
+    }
+    for place, volume in volumes.items():
+        if place not in made:
+            check_unchanged(volume)
 
 
 def refuse_edited(lost: Iterable[Problem]) -> None:

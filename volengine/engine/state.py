@@ -24,12 +24,11 @@ from volengine.engine.options import RunOptions
 from volengine.engine.outputs import FINISHED, UNITS, Outputs
 from volengine.engine.products import take_places
 from volengine.engine.receipts import Numbers, Receipt
-from volengine.engine.resume import refuse_another, resumed
+from volengine.engine.resume import check_inputs, refuse_another, resumed
 from volengine.engine.stage import Stage
 from volengine.engine.tables import Tables, reads
 from volengine.engine.tally import Tally
-from volengine.engine.work import Bundle, is_scratch
-from volengine.io.identity import check_unchanged
+from volengine.engine.work import Bundle
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Made, Plan
@@ -455,7 +454,7 @@ class PlanState:
                 self._enter()
                 if not self.at_end:  # another part has withdrawn something
                     return
-                self._check_inputs()
+                check_inputs(self.plan, self.folder)
                 if lost := self._losses():
                     self.rounds += 1
                     if self.rounds > ROUNDS:
@@ -479,19 +478,6 @@ class PlanState:
                 self.outputs.finish([place for one in made for place in one.products], said, found)
             self.said = self.outputs.said()
         self.finished = True
-
-    def _check_inputs(self) -> None:
-        """Refuse to complete the plan if a volume that it reads has changed since the plan was made."""
-        made = {(o.volume.url, o.volume.path) for stage in self.plan.stages for o in stage.outputs.values()}
-        volumes = {
-            (a.volume.url, a.volume.path): a.volume
-            for stage in self.plan.stages
-            for a in stage.arrays.values()
-            if not is_scratch(a.volume, self.folder)
-        }
-        for place, volume in volumes.items():
-            if place not in made:
-                check_unchanged(volume)
 
     def withdraw(self) -> None:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind.

@@ -187,10 +187,15 @@ def centrelines(
     for gap in (0, GAP):  # gaps of the wall are closed if what is found else is a wall
         lumen, hollow = lumens(mask, size, gap)
         mask[tuple(lumen.T)] = True
+        filled += len(lumen)
         tube = len(lumen) >= LEAST_LUMEN * len(voxels)
+        if tube and not gap:  # where the wall has a slit, a part of its lumen is still open
+            lumen, _ = lumens(mask, size, GAP)
+            mask[tuple(lumen.T)] = True
+            filled += len(lumen)
         if tube:
             mask = without_dents(mask)
-        filled += len(lumen)
+            mask[tuple(_enclosed(mask).T)] = True
         if filled:
             voxels = _whole(np.argwhere(mask)) + first
             _check_memory(voxels, first, last, memory_bytes)

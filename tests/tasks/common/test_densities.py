@@ -1,4 +1,4 @@
-"""What is given as a tomogram: stores that say otherwise are refused, files that look like masks are said."""
+"""What is given as a tomogram: stores that say otherwise are refused, files that look like masks or labels are said."""
 
 from __future__ import annotations
 
@@ -37,6 +37,29 @@ def test_a_file_with_two_values_looks_like_a_mask(tmp_path: Path, values: np.nda
     notes = check_densities(volengine.open_volume(mrc(tmp_path / "a.mrc", values)))
     assert len(notes) == bool(said)
     assert said in "".join(notes)
+
+
+def patches(dtype: str) -> np.ndarray:
+    """Cells with a wall of 2 voxels between them, each with a number of its own."""
+    _, y, x = np.indices((24, 40, 40))
+    wall = ((y % 10) < 2) | ((x % 10) < 2)
+    return np.where(wall, 0, 1 + (y // 10) + 4 * (x // 10)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32"])
+def test_a_file_with_few_whole_numbers_in_patches_looks_like_labels(tmp_path: Path, dtype: str) -> None:
+    (line,) = check_densities(volengine.open_volume(mrc(tmp_path / "a.mrc", patches(dtype))))
+    assert "17 whole numbers (0, 1, 2, 3, ...) in patches of equal voxels" in line
+    assert "is it a label volume?" in line
+
+
+@pytest.mark.parametrize("scale", [1.5, 4, 12])
+def test_densities_in_few_steps_are_no_labels(tmp_path: Path, scale: float) -> None:
+    """A tomogram that was stored as bytes with little contrast, with padding on two sides."""
+    values = np.rint(NOISE * scale).astype(np.int8)
+    values[:6], values[:, :12] = 0, 0
+    assert len(np.unique(values)) < 120
+    assert check_densities(volengine.open_volume(mrc(tmp_path / "a.mrc", values))) == []
 
 
 @pytest.mark.parametrize("kind", ["labels", "probability"])

@@ -290,6 +290,18 @@ def test_picks_are_paired_one_to_one(tmp_path: Path) -> None:
     assert math.isnan(nobody.rows[0]["error_nm"])
 
 
+def test_another_feature_is_said(tmp_path: Path) -> None:
+    for side, feature in (("found", "receptor"), ("known", "ribosome"), ("same", "receptor")):
+        (tmp_path / side).mkdir()
+        picks(tmp_path / side / f"TS_01__{feature}.csv", [[0, 0, 0]])
+        write(tmp_path / side / f"TS_01__{feature}.mrc", np.eye(8, dtype=np.int8)[None].repeat(8, axis=0))
+    for ending, more in (("csv", {}), ("mrc", {"skeleton": "none"})):
+        one, two, same = (next((tmp_path / side).glob(f"*.{ending}")) for side in ("found", "known", "same"))
+        notes = score(one, two, ScoreRecipe(**more), QUIET).facts.get("notes", ())
+        assert "'receptor' was found and 'ribosome' is known: are they one feature?" in notes
+        assert "one feature" not in str(score(one, same, ScoreRecipe(**more), QUIET).facts.get("notes"))
+
+
 def test_endings_in_capitals_are_tables_too(tmp_path: Path) -> None:
     for side in ("found", "known"):
         (tmp_path / side).mkdir()
@@ -399,6 +411,7 @@ def test_picks_of_a_binned_tomogram_lie_on_it(tmp_path: Path) -> None:
         assert found.rows[0]["paired"] == 2
         assert found.rows[0]["error_nm"] == pytest.approx(0, abs=1e-9)
         assert said in found.facts["notes"][0]
+        assert "'t' (picks) has voxels of 40 A, 't' (known positions) of 10 A" in found.facts["notes"][0]
     found = score(str(tmp_path / "times.csv"), truth, {"mask_grid": "faces"})
     assert found.rows[0]["error_nm"] == pytest.approx(1.5 * 3**0.5)
     assert "notes" not in found.facts

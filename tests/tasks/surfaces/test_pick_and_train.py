@@ -321,8 +321,9 @@ def test_a_training_goes_on_and_what_is_swapped_is_refused_before(tmp_path: Path
             raise KeyboardInterrupt
 
     out, told = tmp_path / "m.safetensors", []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         train_on_surfaces(sets, out, recipe, say=stop)
+    assert "epochs that were finished are kept" in " ".join(stopped.value.__notes__)
     made = train_on_surfaces(sets, out, recipe, say=told.append)
     assert "goes on after epoch 1 of 2" in told
     assert made.facts.history == load_surface_model(out)[1].history

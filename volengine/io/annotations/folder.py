@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def read_facts(folder: Path) -> AnnotationFacts:
         value = parse_object(path.read_bytes(), str(path))
     except (FileNotFoundError, NotADirectoryError):
         raise MissingError(
-            f"{folder}: holds no annotations (no {FACTS}). Begin with: volengine annotate new TOMOGRAM --out {folder}"
+            f"{folder}: holds no annotations (no {FACTS}). Begin with: volengine annotate new TOMOGRAM --out "
+            f"{shlex.quote(str(folder))}"
         ) from None
     if value.get("format") != FORMAT:
         raise FormatError(f"{path} is of format {json.dumps(value.get('format'))}; format {FORMAT} can be read.")

@@ -20,6 +20,7 @@ of the montage is row ``j`` of the piece. Three places state them:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def refuse_montage(path: str, header: MrcHeader) -> None:
     if montage is not None:
         raise InputError(
             f"{path}: is a montage of SerialEM, not a volume: {montage.said()}. Place and blend its pieces first: "
-            f"volengine convert {path} --montage --out FOLDER"
+            f"volengine convert {shlex.quote(str(path))} --montage --out FOLDER"
         )
 
 

@@ -16,6 +16,7 @@ Python. A file is refused if one of its weights is missing, unknown or of anothe
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -307,8 +308,8 @@ def load_keras(path: str | Path) -> Loaded:
         return load_easymode(path)
     raise InputError(
         f"{path}: a Keras file does not say its voxel size nor what it finds. Import it once: volengine models import "
-        f"{path} OUT.safetensors --voxel-size ANGSTROM --features NAME,... (and, for weights of easymode, "
-        "--architecture NAME; or lay easymode's TITLE.json beside them)."
+        f"{shlex.quote(str(path))} OUT.safetensors --voxel-size ANGSTROM --features NAME,... (and, for weights of "
+        "easymode, --architecture NAME; or lay easymode's TITLE.json beside them)."
     )
 
 

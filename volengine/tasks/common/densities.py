@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
@@ -17,10 +18,14 @@ WHAT = {"labels": "labels", "probability": "a prediction"}
 
 SIDE, PLACES = 16, 3
 """Side of the boxes that are looked at, voxels, and their number along each axis."""
+MOST_LABELS, MOST_SHOWN = 64, 4
+"""A file of labels has at most this many values there; so many of them are said."""
+LEAST_ALIKE = 0.7
+"""And this share of neighbours have the same one: 0.85 or more do even in walls that are 2 voxels thick."""
 
 
 def check_densities(volume: Volume, option: str = "--tomogram") -> list[str]:
-    """Refuse a volume that is no tomogram by its own words, and say it if a file looks like a mask.
+    """Refuse a volume that is no tomogram by its own words, and say it if a file looks like a mask or labels.
 
     Parameters
     ----------
@@ -32,7 +37,8 @@ def check_densities(volume: Volume, option: str = "--tomogram") -> list[str]:
     Returns
     -------
     list of str
-        A line for the user if the file has two values only where it was looked at, in a few small boxes; else empty.
+        A line for the user if the file has two values only where it was looked at, in a few small boxes, or a few
+        whole numbers in patches, as labels; else empty.
 
     Raises
     ------
@@ -44,19 +50,29 @@ def check_densities(volume: Volume, option: str = "--tomogram") -> list[str]:
         raise InputError(f"{volume.where}: {said}; give the tomogram ({option}).")
     if volume.stored or is_copied_first(volume.url):
         return []
-    found = _values(volume)
-    if len(found) != 2:
+    found, alike = _looked_at(volume)
+    if len(found) == 2:
+        values, like = " and ".join(f"{value:g}" for value in found), "a mask"
+    elif 2 < len(found) <= MOST_LABELS and alike >= LEAST_ALIKE and (found % 1 == 0).all():
+        shown = ", ".join(f"{value:g}" for value in found[:MOST_SHOWN])
+        more = ", ..." if len(found) > MOST_SHOWN else ""
+        values, like = f"{len(found)} whole numbers ({shown}{more}) in patches of equal voxels", "a label volume"
+    else:
         return []
-    values = " and ".join(f"{value:g}" for value in found)
     return [
-        f"{volume.where} holds nothing but {values} where it was looked at: is it a mask? {option} is the tomogram, "
+        f"{volume.where} holds nothing but {values} where it was looked at: is it {like}? {option} is the tomogram, "
         "whose densities are read."
     ]
 
 
-def _values(volume: Volume) -> list[float]:
-    """The values in some boxes of a file; at most three of them."""
+def _looked_at(volume: Volume) -> tuple[NDArray[np.float64], float]:
+    """The values in some boxes of a file, at most one more than labels have; and how many neighbours are alike.
+
+    That is a share of those along x, in boxes that have more than one value. The density of a tomogram that is stored
+    in few steps goes up and down from voxel to voxel; a label is that of its neighbour, but for the border.
+    """
     source, found = open_source(volume), np.zeros(0)
+    alike = pairs = 0
     sides = [min(SIDE, n) for n in volume.shape]
     starts = [
         sorted({(n - side) * k // (PLACES - 1) for k in range(PLACES)})
@@ -64,7 +80,11 @@ def _values(volume: Volume) -> list[float]:
     ]
     for start in product(*starts):
         box = Box(index3(start), index3(a + side for a, side in zip(start, sides, strict=True)))
-        found = np.unique(np.concatenate([found, np.asarray(source.read(box), float).ravel()]))
-        if len(found) > 2:
+        values = np.asarray(source.read(box), float)
+        found = np.unique(np.concatenate([found, values.ravel()]))
+        if len(found) > MOST_LABELS:
             break
-    return [float(v) for v in found[:3]]
+        if values.min() < values.max():
+            alike += int(np.count_nonzero(np.diff(values, axis=2) == 0))
+            pairs += values[..., 1:].size
+    return found[: MOST_LABELS + 1], alike / max(pairs, 1)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 from volengine.core.errors import InputError
@@ -19,6 +20,9 @@ from volengine.tasks.common.layout import feature_named, file_name
 
 Handle = TypeVar("Handle", bound=Volume)
 """A volume; an open one stays open."""
+
+NO_FEATURES = ("atlas", "instances", "known", "labels", "mask", "masks", "objects", "truth")
+"""What a file of a truth is called that is not named by its feature."""
 
 OF_SEVERAL_OBJECTS = (
     "is a copick segmentation of several objects (multilabel): its values are their labels in the project's "
@@ -68,6 +72,20 @@ def tomogram_in(name: str, feature: str) -> str:
 def feature_of(volume: Volume) -> str:
     """The feature of a volume; empty if neither its metadata nor its file name gives one."""
     return str(volume.facts.get("feature", "")) or feature_in(volume.name)
+
+
+def feature_note(mine: str, other: str) -> str:
+    """What is said if what was found and what is known are stated to be of two features; empty if they may be one.
+
+    >>> feature_note("receptor", "ribosome")
+    "'receptor' was found and 'ribosome' is known: are they one feature?"
+    >>> feature_note("membrane", "membrane_labels"), feature_note("", "ribosome"), feature_note("core", "atlas")
+    ('', '', '')
+    """
+    a, b = (re.sub("[^0-9a-z]", "", name.lower()) for name in (mine, other))
+    if a in b or b in a or b in NO_FEATURES:
+        return ""
+    return f"{mine!r} was found and {other!r} is known: are they one feature?"
 
 
 def of_tomogram(volume: Handle, feature: str) -> Handle:

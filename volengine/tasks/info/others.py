@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
@@ -37,7 +38,7 @@ def refuse_others(path: str) -> None:
     """
     place = Path(path)
     if place.is_dir() and (place / "plans").is_dir() and (place / "log.jsonl").is_file():
-        raise InputError(f"{path}: is a run folder: volengine status {path} shows how far it is.")
+        raise InputError(f"{path}: is a run folder: volengine status {shlex.quote(path)} shows how far it is.")
     said = READ_BY.get(suffix_of(path))
     if said is None or "://" in path or place.is_dir():
         return
@@ -45,7 +46,7 @@ def refuse_others(path: str) -> None:
         raise MissingError(f"{path}: there is no such file.")
     if said == _TILTS and _of_montage(place):
         said = _MONTAGE
-    raise InputError(f"{path}: {said.format(path=path)}.")
+    raise InputError(f"{path}: {said.format(path=shlex.quote(path))}.")
 
 
 def _of_montage(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -100,7 +101,7 @@ def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
             first = error if first is None or lacks else first
     assert first is not None
     if "--read-as" in str(first):  # an option of the verb picks
-        raise type(first)(f"{first} In this case: volengine picks info {path} --read-as NAME.") from first
+        raise type(first)(f"{first} In this case: volengine picks info {shlex.quote(path)} --read-as NAME.") from first
     raise first
 
 

@@ -129,7 +129,9 @@ def movie(
         )
     view = View(path_text(source), recipe, [] if notes is None else notes)
     numbers = _numbers(view, recipe)
-    shown = iter(tqdm(_pictures(view, recipe, numbers), total=len(numbers), unit="slice", disable=not progress))
+    shown = iter(
+        tqdm(_pictures(view, recipe, numbers), total=len(numbers), unit="slice", disable=None if progress else True)
+    )
     with replacing(file) as stream:
         if kind == ".mp4":
             _write_mp4(shown, stream, recipe.fps, str(out))

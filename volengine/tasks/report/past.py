@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +114,8 @@ def past_of(path: str) -> Past:
         raise MissingError(f"{path}: there is no plan in this folder.")
     finished = folder.read_json("finished.json")
     if finished is not None and not isinstance(finished, dict):
-        raise InputError(f"{path}/finished.json: is damaged; volengine verify {folder.path.parent.parent} says more.")
+        run = shlex.quote(str(folder.path.parent.parent))
+        raise InputError(f"{path}/finished.json: is damaged; volengine verify {run} says more.")
     by = (finished or {}).get("by", {})
     here = _Places(folder)
     kept = [spec for spec in plan.images if not spec.scratch]

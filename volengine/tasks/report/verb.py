@@ -14,6 +14,7 @@ not written by this verb is never replaced.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,7 +157,7 @@ def after_run(run_dir: str, say: Callable[[str], None]) -> Callable[[RunReport, 
         except Exception as error:  # the run is complete, and must end as it would without pages
             say(
                 f"The pages of the report were not made: {error} The results are not touched by this. Try: "
-                f"volengine report {run_dir}"
+                f"volengine report {shlex.quote(str(run_dir))}"
             )
             return
         for name, problem in found.problems.items():

@@ -15,6 +15,7 @@ from volengine.io.names import is_multilabel, is_packed, split_group, suffix_of
 from volengine.tasks.common.inputs import expand, without_uncertainty
 from volengine.tasks.common.named import (
     OF_SEVERAL_OBJECTS,
+    feature_note,
     feature_of,
     of_tomogram,
     open_sized,
@@ -83,7 +84,9 @@ class Case:
         return case
 
     def notes(self, *, accept: bool) -> list[str]:
-        """What there is to say about the origins of the volumes, see :mod:`volengine.tasks.common.origins`.
+        """What there is to say about the features and the origins of the volumes.
+
+        Those of origins are of :mod:`volengine.tasks.common.origins`.
 
         Raises
         ------
@@ -94,7 +97,10 @@ class Case:
         others = [v for v in (*self.predictions.values(), *self.truth.values()) if v is not first]
         one = (stored_name(first), first.origin, first.voxel_size)
         said = (origins_note(one, (stored_name(v), v.origin, v.voxel_size), accept=accept) for v in others)
-        return list(dict.fromkeys(filter(None, said)))
+        (feature, *more), truth = self.predictions, next(iter(self.truth.values()))
+        named_so = not more and feature != first.name  # which is the name of its file where nothing says a feature
+        of_another = feature_note(feature, feature_of(truth)) if named_so else ""
+        return list(dict.fromkeys(filter(None, [of_another, *said])))
 
     def check(self) -> None:
         """Refuse volumes that have different grids, or that cannot be read in blocks."""
@@ -141,18 +147,19 @@ def _predictions(prediction: Where, recipe: ScoreRecipe, opened: Opened) -> dict
     return _chosen(found, features, "prediction", str(prediction))
 
 
-def _chosen(found: Mapping[str, Volume], features: Sequence[str], what: str, where: str) -> dict[str, Volume]:
+def _chosen(found: Mapping[str, Volume], features: Sequence[str], what: str, where: str = "") -> dict[str, Volume]:
     for feature in features:
         if feature not in found:
             there = f"there are {', '.join(found)}" if found else "there are none"
-            raise MissingError(f"{where}: there is no {what} of {feature!r}; {there}.")
+            said = f"{where}: there" if where else "There"
+            raise MissingError(f"{said} is no {what} of {feature!r}; {there}.")
     return {feature: found[feature] for feature in features or found}
 
 
 def _truth(truth: Where, features: list[str], shared: bool, like: Volume, opened: Opened) -> dict[str, Volume]:
     if isinstance(truth, Mapping):
         found = {feature: opened(path, like.voxel_size) for feature, path in truth.items()}
-        return _chosen(found, features, "truth", "The truth")
+        return _chosen(found, features, "truth")
     if shared:
         return dict.fromkeys(features, opened(truth, like.voxel_size))
     paths = [truth] if split_group(truth)[1] else expand([truth])

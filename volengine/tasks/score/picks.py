@@ -22,6 +22,7 @@ from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.kinds import is_picks
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.lying import Asked, lattice_of, same_voxels, table_on
+from volengine.tasks.common.named import feature_in, feature_note
 from volengine.tasks.common.origins import beside_volumes, from_first_note, outside_note
 from volengine.tasks.common.stated import moved, on_volumes
 from volengine.tasks.score.inputs import Where
@@ -78,6 +79,9 @@ def score_picks(
     found, known = reader.both(prediction, truth)
     found = _as_stated(found, known)
     if len(found) == 1 and len(known) == 1:
+        stated = [_stated(*side) for side in ((prediction, found), (truth, known))]
+        if all(len(side) == 1 for side in stated):
+            reader.notes.append(feature_note(min(stated[0]), min(stated[1])))
         name = (*features, *found)[0]
         found, known = {name: next(iter(found.values()))}, {name: next(iter(known.values()))}
     names = list(features or found)
@@ -201,6 +205,14 @@ class _Reader:
         return tables
 
 
+def _stated(where: Where, found: Mapping[str, Tomograms]) -> set[str]:
+    """The features that the one table of a side states, or its file's name."""
+    stated = {picks.feature for tables in found.values() for picks in tables.values()} - {""}
+    if not stated and not isinstance(where, Mapping) and not Path(where).is_dir():
+        stated = {feature_in(Path(where).stem)} - {""}
+    return stated
+
+
 def _as_stated(found: dict[str, Tomograms], known: Mapping[str, Tomograms]) -> dict[str, Tomograms]:
     """Picks of files that are named by something else, such as the surfaces they lie on, by the feature they state."""
     names = {}
@@ -251,7 +263,7 @@ def _laid(tables: Sequence[tuple[str, Picks]], asked: Asked, radius_nm: float) -
     An origin that only one of two tables states says nothing where their voxels are the same.
     """
     made, notes = list[Picks](), list[str]()
-    lattices = [lattice_of(picks, f"The table of {what} of {picks.tomogram!r}") for what, picks in tables]
+    lattices = [lattice_of(picks, f"{picks.tomogram!r} ({what})") for what, picks in tables]
     for mine, (_, picks) in zip(lattices, tables, strict=True):
         lies = table_on(lattices[0], mine, asked, radius_nm)
         both = any(lattices[0].origin) and any(mine.origin)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, PathsByFeature, PathsLike, path_text, path_texts, paths_by_feature
+from volengine.core.stopping import WITHOUT_OUT, if_stopped
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.grids import grids_of
 from volengine.tasks.common.jobs import Request, Verb, run_one
@@ -107,7 +108,7 @@ def score(
     if volumes:
         raise InputError(f"--volume is for tables of picks, and {prediction} is none that can be read: leave it out.")
     if table is None:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, if_stopped(WITHOUT_OUT, instead=True):
             return score(prediction, truth, recipe, options, out=str(Path(folder) / "scores.csv"))
     run_one(SCORE, (prediction, truth), table, recipe, options)
     return read_scores(table)

@@ -11,6 +11,7 @@ import numpy as np
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
+from volengine.core.stopping import if_stopped
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
@@ -212,7 +213,16 @@ class StatsCase:
             A volume is not counted yet; the sources do not fit each other, the groups or the truth; or a file in the
             folder is not as an earlier call has written it.
         """
-        recipe, options = self.recipe, options or RunOptions()
+        with if_stopped(self._how_it_goes_on):
+            return self._finished(options or RunOptions())
+
+    def _how_it_goes_on(self) -> str:
+        if not self.volumes():
+            return "Tables of picks are counted anew by the same command; no table is written in half."
+        return f"The same command counts no volume again (run folder {self.run_dir}), and writes the tables."
+
+    def _finished(self, options: RunOptions) -> Stats:
+        recipe = self.recipe
         ours = [*self.sources.picks, *(one.objects() for one in self._volumes())]
         theirs = [] if self.truth is None else [*self.truth.picks, *(one.objects() for one in self._true_volumes())]
         boxes, true = ([(one.tomogram, one.box) for one in side] for side in (ours, theirs))

@@ -54,7 +54,7 @@ class SurfaceStatsRecipe(Recipe):
     by_column
         Concentrations by these columns of the surfaces, for example mean_curvature_per_nm.
     bins
-        Number of classes of a column's values, of equal width.
+        Number of ranges of a column's values, of equal width.
     resamples
         Bootstrap: how often the surfaces are drawn anew for the intervals of pooled values; 0: none.
     seed

@@ -13,6 +13,7 @@ import tempfile
 from typing import Any
 
 from volengine.core.paths import PathLike, PathsLike, path_text
+from volengine.core.stopping import WITHOUT_OUT, if_stopped
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_jobs
@@ -94,7 +95,7 @@ def stats(
     """
     recipe, options = StatsRecipe.of(recipe), options or RunOptions()
     if out is None:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, if_stopped(WITHOUT_OUT, instead=True):
             quiet = recipe.with_(plots=False)
             more: Any = {"surfaces": surfaces, "surface_recipe": surface_recipe}
             return stats(inputs, folder, quiet, options, truth=truth, groups=groups, volumes=volumes, **more)

@@ -21,6 +21,7 @@ from scipy.spatial import KDTree
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
+from volengine.core.stopping import how_it_goes_on, if_stopped
 from volengine.core.surface import Surface
 from volengine.core.text import counted
 from volengine.core.units import NM_TO_ANGSTROM as NM
@@ -169,17 +170,18 @@ def train_on_surfaces(
     folder = Path(f"{file}.training")
     of_fit = {"epochs": recipe.epochs, "learning_rate": recipe.learning_rate, "seed": recipe.seed}
     state = FitState(folder / "surfaces.safetensors", {**of_fit, "patches": _digest(values, targets)})
-    network = fit_rings(
-        values,
-        targets,
-        epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        seed=recipe.seed,
-        width=WIDTH,
-        depth=DEPTH,
-        say=say,
-        state=state,
-    )
+    with if_stopped(lambda: how_it_goes_on(state.file)):
+        network = fit_rings(
+            values,
+            targets,
+            epochs=recipe.epochs,
+            learning_rate=recipe.learning_rate,
+            seed=recipe.seed,
+            width=WIDTH,
+            depth=DEPTH,
+            say=say,
+            state=state,
+        )
     threshold, text = _threshold(network, kept or shown, grid, recipe)
     if not kept:
         notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,10 @@ def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vec
     """
     facts, size = surfaces.facts, surfaces.facts.voxel_size
     if size is None:
-        raise InputError(f"{path}: files of meshes state no voxel size, on which picks are counted; give --tomogram.")
+        raise InputError(
+            f"{path}: files of meshes state no voxel size, on which picks are counted; give --tomogram. Or make a set "
+            f"that states it: volengine surfaces convert {shlex.quote(path)} --out SET.surfaces --voxel-size 10.5"
+        )
     if volume is not None:
         name = facts.tomogram or volume.name
         facts = SurfaceFacts(name, facts.feature, volume.voxel_size, volume.origin, volume.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +190,7 @@ def _check_inside(file: Path, known: Picks, box: Box, answer: Answer) -> None:
         raise InputError(
             f"{file}: {counted(int((~inside).sum()), 'known position', 'lies', 'lie')} outside of the part of "
             f"{known.tomogram} that is picked ({answer.pick.roi}), and would count as missed. Leave them out first: "
-            f"volengine picks filter {file} --region {region} --out PART{file.suffix}"
+            f"volengine picks filter {shlex.quote(str(file))} --region {region} --out PART{file.suffix}"
         )
 
 

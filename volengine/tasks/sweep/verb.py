@@ -138,7 +138,9 @@ def sweep(
     run_jobs(picks_jobs(answers, tomograms, where, options), PICKS.run_dir(where, options), options).check()
 
     notes: list[str] = []
-    shown = tqdm(answers, unit="answer", desc="compare", disable=not progress or len(answers) < 10)
+    shown = tqdm(
+        answers, unit="answer", desc="compare", disable=None if progress and len(answers) >= 10 else True
+    )  # None: no bar unless on a terminal
     found = {one: found_by(one, where, grids, recipe.truth, recipe.radius_nm, notes) for one in shown}
     swept = compare(settings, found, where)
     _write(own, swept, recipes, settings, tomograms, recipe, notes, progress=progress)
@@ -206,7 +208,7 @@ def _write(
         own.write(BEST, texts[swept.best - 1])
     if recipe.pictures:
         name, given = next(iter(tomograms.items()))
-        numbered = tqdm(list(enumerate(settings, 1)), unit="picture", disable=not progress)
+        numbered = tqdm(list(enumerate(settings, 1)), unit="picture", disable=None if progress else True)
         for number, (_, answers) in numbered:
             own.write(_of_setting(number, ".png"), _drawn(name, given, answers, recipe, own.folder, notes))
     flush([own.folder])

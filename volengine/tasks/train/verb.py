@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
+from volengine.core.stopping import how_it_goes_on, if_stopped
 from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
@@ -78,6 +79,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     """
     from volengine.nets.threads import apart
     from volengine.nets.training.fit.kept import folder_of
+    from volengine.nets.training.fit.state import STATE
 
     out, asked = path_text(out), TrainRecipe.of(recipe)
     recipe = asked.resolved()
@@ -92,7 +94,9 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
             f"--out {out} exists and no training is beside it ({folder_of(Path(out)).name}), so it would be lost: "
             "remove it, or give another --out."
         )
-    return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
+    kept = folder_of(Path(out)) / STATE
+    with if_stopped(lambda: how_it_goes_on(kept)):
+        return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
 
 
 def _check_place(out: Path) -> None:

@@ -12,6 +12,7 @@ of onnxruntime (``onnxruntime-gpu``) computes there; other builds use the CPU.
 from __future__ import annotations
 
 import math
+import shlex
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -242,7 +243,8 @@ def load_onnx(path: str | Path) -> tuple[nn.Module, ModelFacts]:
     told = {p.key: p.value for p in model.metadata_props}
     if KEY not in told:
         raise InputError(
-            f"{where} does not say its voxel size nor what it finds. Import it once: volengine models import {where} "
+            f"{where} does not say its voxel size nor what it finds. Import it once: volengine models import "
+            f"{shlex.quote(where)} "
             "OUT.onnx --voxel-size ANGSTROM --features NAME,..."
         )
     try:

@@ -17,6 +17,9 @@ from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_json
 from volengine.nets.packed import packed
 
+STATE = "last.safetensors"
+"""Name of the file in the folder of a training."""
+
 Row = dict[str, float]
 State = dict[str, dict[str, torch.Tensor]]
 """Tensors by name, for each named part of the state."""
@@ -33,7 +36,7 @@ def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, 
     folder.mkdir(parents=True, exist_ok=True)
     flat = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
     meta = {"history": json.dumps(finite(history)), "facts": json.dumps(facts)}
-    path = folder / "last.safetensors"
+    path = folder / STATE
     write_atomic(path, packed(flat, meta, path))
     table = io.StringIO(newline="")
     writer = csv.writer(table)
@@ -55,7 +58,7 @@ def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] |
     """
     from safetensors import SafetensorError, safe_open
 
-    path = folder / "last.safetensors"
+    path = folder / STATE
     if not path.exists():
         return None
     try:
