@@ -27,6 +27,7 @@ def test_runs_are_tomograms(tmp_path: Path) -> None:
     config = make_project(tmp_path)
     before = files(tmp_path)
     project = Project(config)
+    assert project.name == "config"
     assert [one.name for one in project.tomograms] == ["TS_1", "TS_2"]
     first = project.base(0)
     assert np.array_equal(np.asarray(first[...]), np.arange(12 * 16 * 20).reshape(12, 16, 20) / 2)  # denoised

@@ -161,6 +161,9 @@ def test_in_a_browser(browser: Any, link: str, tmp_path: Path) -> None:
     assert page.inner_text("#modelName") == "ball.safetensors"
     assert HOSTILE in page.inner_text("#modelFacts")
     assert page.locator("#models img").count() == 1  # our own
+    assert page.inner_text("#modelText h3") == "ball"
+    assert HOSTILE in page.inner_text("#modelText p >> nth=0")
+    assert page.locator("#modelText table").count() == 1
     page.wait_for_function("document.getElementById('modelPicture').naturalWidth === 40", timeout=SECONDS)
     assert "volengine segment TOMOGRAM --model" in page.inner_text("#modelCommands")
     file = save_threshold_model(tmp_path / "disc.safetensors", "disc", patch=PATCH)

@@ -1,4 +1,5 @@
 // The section Models: what is in the project's folder of models, their cards; bring in, hand on. All that files say is text.
+import { cardElements } from "./card_text.js";
 import { address, bytes, get, post, send } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
@@ -84,7 +85,7 @@ export class Models {
     $("modelFacts").replaceChildren(...facts.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
     const commands = one.fault ? [] : [one.use, one.share, ...Object.values(one.export)];
     $("modelCommands").textContent = commands.join("\n");
-    $("modelText").textContent = one.card ?? "";
+    $("modelText").replaceChildren(...cardElements(one.card ?? ""));
     $("modelPicture").hidden = !one.picture;
     if (one.picture) $("modelPicture").src = address(`api/models/${encodeURIComponent(one.name)}/picture`);
     else $("modelPicture").removeAttribute("src");

@@ -41,7 +41,8 @@ def _run(config: str, name: str, items: list[Item]) -> Run:
     tomograms = sorted((i for i in items if i.kind == "tomogram"), key=lambda i: (i.spacing or 0.0, i.name))
     taken = tomograms[0]
     notes = [
-        f"Not shown: {one.said} of {name}; give {config}#run={name},tomo={one.name},spacing={one.spacing:g}."
+        f"Not shown: {one.said} of {name}; volengine view '{config}#run={name},tomo={one.name},"
+        f"spacing={one.spacing:g}' shows it."
         for one in tomograms[1:]
         if one.spacing
     ]

@@ -108,8 +108,8 @@ class Project:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.name
+        """Name of the folder, or of the configuration of a copick project."""
+        return self.folder.name.removesuffix(BESIDE)
 
     @property
     def writable(self) -> bool:
