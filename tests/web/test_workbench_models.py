@@ -97,6 +97,12 @@ def test_what_comes_in_can_be_used_and_replaces_nothing(client: Client, project:
         for ending in ("safetensors", "onnx", "scnm", "zip"):
             assert upload(client, f"broken.{ending}", data).status == 400
     assert not [name for name in names(client) if name.startswith("broken")]
+    large = b"x" * 2_100_000  # more than other routes take
+    assert upload(client, "large.safetensors", large).status == 400
+    assert (
+        client.ask("POST", "/api/models/ball.safetensors/share", {"content-type": "application/json"}, large).status
+        == 413
+    )
     made = upload(client, "disc.safetensors", good)
     assert made.status == 201
     assert made.json["features"] == ["disc"]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from s3_server import serving, use_server
 from threshold_net import save_threshold_model
 
@@ -23,11 +24,13 @@ from volengine.core.errors import FormatError, InputError, MissingError, Unreach
 from volengine.io import patience, shared_models
 from volengine.io.mrc.write import write_mrc
 from volengine.io.shared_models import cache_folder, found_model, model_path
-from volengine.nets.checkpoint import identity, load_facts
+from volengine.nets.checkpoint import identity, load_facts, load_model
+from volengine.nets.registry import build
 from volengine.tasks.info import model_info
 from volengine.tasks.models.recipe import ModelShareRecipe
 from volengine.tasks.models.share import share_models
 from volengine.tasks.models.share import shared_models as listed
+from volengine.tasks.train.model import started_from
 
 SHAPE = (8, 24, 24)
 
@@ -122,6 +125,9 @@ def test_another_model_of_the_name_is_not_replaced_unasked(tmp_path: Path, model
     (tmp_path / "bad.safetensors").write_bytes(model.read_bytes()[:-1])
     with pytest.raises(FormatError, match="cut off"):
         share_models(folder, [tmp_path / "bad.safetensors"])
+    for place in ("s3://bucket/models", "memory://models", "https://example.org/models"):
+        with pytest.raises(InputError, match="share into a folder"):
+            share_models(place, [model])
     with pytest.raises(InputError, match="models import"):
         share_models(folder, ["weights.h5"])
 
@@ -230,6 +236,18 @@ def test_a_folder_that_was_moved_computes_nothing_anew(
     assert units(str(tmp_path / "elsewhere")) == 0
     found = volengine.open_volume(tmp_path / "pred" / "a__ball.ome.zarr")
     assert (np.asarray(found[...]) > 127).sum() == array.sum()
+
+
+def test_a_training_starts_from_a_shared_model(folder: Path) -> None:
+    facts = load_facts(model_path(f"ball@{folder}"))
+    module = build(facts.network, facts.arguments)
+    new, told = started_from(module, facts.with_(history=({"recipe": {}},)), f"ball@{folder}", None)
+    assert all(torch.equal(a, b) for a, b in zip(new.parameters(), _weights(folder), strict=True))
+    assert told.history[-1]["begun_anew"] == []
+
+
+def _weights(folder: Path) -> list[torch.Tensor]:
+    return list(load_model(model_path(f"ball@{folder}"))[0].parameters())
 
 
 def test_the_command(volengine: Any, tmp_path: Path, model: Path) -> None:

@@ -22,7 +22,6 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.model import ModelFacts
 from volengine.core.paths import PathLike, path_text
 from volengine.engine.lock import critical
-from volengine.io.names import is_remote
 from volengine.io.shared_models import (
     ENDINGS,
     FORMAT,
@@ -80,8 +79,8 @@ def share_models(folder: PathLike, models: Iterable[PathLike], recipe: ModelShar
     InputError
         A name is no safe one or comes twice, there is another model of this name, or the place is none of a local disk.
     """
-    place, recipe = path_text(folder), ModelShareRecipe.of(recipe)
-    if is_remote(place):
+    place, recipe = path_text(folder).removeprefix("file://"), ModelShareRecipe.of(recipe)
+    if "://" in place:
         raise InputError(f"{place}: share into a folder, and copy it there with the tools of the store or server.")
     given = [path_text(model) for model in models]
     if not given:
@@ -114,9 +113,9 @@ def shared_models(folder: PathLike) -> list[Shared]:
     MissingError, UnreachedError, FormatError
         There is no index, it is damaged, or a file is gone or another one.
     """
-    place = path_text(folder)
+    place = path_text(folder).removeprefix("file://")
     index, _ = read_index(place)
-    if not is_remote(place):
+    if "://" not in place:
         for name, model in index.items():
             check_shared(place, name, model)
     return [Shared(name, index[name], f"{name}@{place}") for name in sorted(index)]
