@@ -14,6 +14,9 @@ from volengine.core.errors import InputError, MissingError
 from volengine.web.app import make_app
 from volengine.web.guard import Gate
 from volengine.web.view.find import find
+from volengine.web.view.recipe import ViewRecipe
+from volengine.web.view.routes import Views
+from volengine.web.view.saved import SavedViews
 from volengine.web.workbench.bench import Bench
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.routes import bench_routes
@@ -59,6 +62,10 @@ def test_what_view_is_given(tmp_path: Path) -> None:
     assert ("10.000_bob_1_membrane.zarr", "volume") in roles
     assert ("author_7_ribosome.json", "picks") in roles
     assert [thing.role for thing in second.things] == ["volume", "picks"]
+    scene = Views([first, second], ViewRecipe(), SavedViews(tmp_path / "views")).scene(0)
+    kinds = {layer.name: layer.kind for layer in scene.layers}
+    assert (kinds["tomogram"], kinds["ribosome picks"], kinds["membrane labels"]) == ("intensity", "picks", "labels")
+    assert all("tomo=wbp" in note for note in scene.notes)
 
 
 def test_projects_that_are_not_here(tmp_path: Path) -> None:
