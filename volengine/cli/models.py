@@ -15,7 +15,8 @@ from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options, source_and_out, texts_option
 from volengine.core.errors import InputError
 from volengine.tasks.models.exchange import export_model, import_group, import_model
-from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
+from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe, ModelShareRecipe
+from volengine.tasks.models.share import share_models, shared_models
 
 if TYPE_CHECKING:
     from volengine.tasks.models.networks import NetworkFacts
@@ -102,7 +103,8 @@ def show(file: str, as_json: bool) -> None:
 def import_(file: str, out: str, **values: Any) -> None:
     """A model FILE of another program (.scnm, .ckpt, .h5, .keras) as a native file (.safetensors).
 
-    An ONNX file becomes a copy that knows its facts (--out ends with .onnx). A group of Ais (.scnmgroup) becomes a
+    An ONNX file, or the one in a package of the BioImage Model Zoo (.zip), becomes a copy that knows its facts (--out
+    ends with .onnx). A group of Ais (.scnmgroup) becomes a
     folder with its models and a recipe for `volengine run`.
     """
     recipe = from_options(ModelImportRecipe, values)
@@ -130,3 +132,26 @@ def export(model: str, out: str, **values: Any) -> None:
     say(f"{out}: {', '.join(made.facts.features)} at {made.facts.said_voxel_size}")
     for note in made.notes:
         say(f"  {note}")
+
+
+@command.command("share", examples=("volengine models share /data/models ribosome.safetensors --licence CC-BY-4.0",))
+@click.argument("folder", metavar="DIR")
+@click.argument("models", nargs=-1)
+@recipe_options(ModelShareRecipe)
+def share(folder: str, models: tuple[str, ...], **values: Any) -> None:
+    """Put MODELS into a folder DIR, from which others take them as --model NAME@DIR; without MODELS: what is in it.
+
+    Every verb that takes a model takes NAME@DIR, and NAME@https://... or NAME@s3://... if the folder is put behind a
+    web server or into an object store. Checksums are always compared. Each model has a card, NAME.md, with lines to
+    fill in.
+    """
+    recipe = from_options(ModelShareRecipe, values)
+    if not models and recipe != ModelShareRecipe():
+        raise click.UsageError("The options are for models to share; give them, too.")
+    found = share_models(folder, models, recipe) if models else shared_models(folder)
+    for one in found:
+        size = " x ".join(f"{side:g}" for side in dict.fromkeys(one.model.voxel_size))
+        say(f"{one.use}: {', '.join(one.model.features)} at {size} angstrom ({one.model.network})")
+    if models:
+        cards = ", ".join(one.model.card for one in found)
+        say(f"{folder}: {cards}: what others must know; fill in the open lines.")

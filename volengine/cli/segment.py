@@ -11,6 +11,7 @@ from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.io.names import suffix_of
+from volengine.io.shared_models import split
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.segment.recipe import SegmentRecipe
@@ -60,5 +61,5 @@ def _apart(sources: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Volumes and model files: a shell makes several words of ``--models fold_*.safetensors``, and the later ones would
     be sources.
     """
-    models = tuple(source for source in sources if suffix_of(source) in MODELS)
+    models = tuple(source for source in sources if suffix_of(source) in MODELS or split(source))
     return tuple(source for source in sources if source not in models), models

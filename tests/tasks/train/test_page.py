@@ -101,6 +101,13 @@ def test_two_features_with_odd_names(tmp_path: Path, case: dict[str, str]) -> No
     assert TrainRecipe.from_json(read_yaml(folder / "recipe.yaml")) == how.resolved()
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["learning_rate"] == 1e-5  # also for other readers
     assert any(word.startswith("samples:") and "\nfeatures:" in word for word in page.words)
+    card = (folder / "card.md").read_text()  # the same words as of the model, and none of them is markup
+    assert (folder / "validation.png").is_file()
+    assert "](validation.png)" in card
+    assert r"\<b\>shell\</b\>" in card
+    assert "<b>" not in card
+    assert f"| dice of =1+1 {{{{ x }}}} | {history[-1][f'validation_dice_{odd[1]}']:.3f} |" in card
+    assert str(tmp_path) not in card
     digests = load_facts(tmp_path / "a & b <m>.safetensors").history[-1]["data"]
     for name, digest in digests.items():
         assert page.row(name) == [name, digest]

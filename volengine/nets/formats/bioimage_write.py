@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError, require
 from volengine.core.model import ModelFacts
+from volengine.nets.card import learned, sentence
 from volengine.nets.formats.onnx.graph import activation_of, read_onnx, strides_of
 from volengine.nets.formats.onnx.read import OnnxNet
 from volengine.nets.formats.onnx.write import onnx_bytes
@@ -242,7 +243,7 @@ def _description(
         "type": "model",
         "format_version": FORMAT,
         "name": _title(facts, card),
-        "description": card.description or _sentence(facts),
+        "description": card.description or sentence(facts),
         "authors": [{"name": name} for name in card.authors],
         "documentation": "README.md",
         "tags": ["segmentation", "cryo-electron tomography", "3d" if facts.volumetric else "2d", *facts.features],
@@ -295,13 +296,6 @@ def _identifier(name: str) -> str:
     return f"_{found}" if found[:1].isdigit() else found
 
 
-def _sentence(facts: ModelFacts) -> str:
-    return (
-        f"Segments {', '.join(facts.features)} in cryo-electron tomograms of {facts.said_voxel_size} per voxel, with "
-        f"a {'3D' if facts.volumetric else '2D'} network ({facts.network})."
-    )
-
-
 def _page(facts: ModelFacts, card: Card, notes: tuple[str, ...]) -> str:
     shown = {
         k: v for k, v in facts.to_json().items() if v not in (None, [], {}, "") and k not in ("history", "arguments")
@@ -309,8 +303,8 @@ def _page(facts: ModelFacts, card: Card, notes: tuple[str, ...]) -> str:
     rows = "".join(f"| {key} | {value} |\n" for key, value in shown.items())
     said = "".join(f"- {note}\n" for note in notes) or "- Nothing beyond the description.\n"
     return (
-        f"# {_title(facts, card)}\n\n{card.description or _sentence(facts)}\n\n## What its user must know\n\n{said}\n"
-        f"## Facts\n\n| fact | value |\n| --- | --- |\n{rows}\n"
+        f"# {_title(facts, card)}\n\n{card.description or sentence(facts)}\n\n## What its user must know\n\n{said}\n"
+        f"## Facts\n\n| fact | value |\n| --- | --- |\n{rows}\n{learned(facts)}\n\n"
         "## Validation\n\nThe test input and output in this package are numbers for programs, no tomogram. Compare the "
         "model's prediction on a tomogram of yours with a segmentation by hand (Dice) before you rely on it.\n"
     )

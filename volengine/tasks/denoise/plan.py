@@ -14,6 +14,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.io.shared_models import found_model
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.made import image_made
 from volengine.tasks.common.origins import origins_note
@@ -63,6 +64,9 @@ def plan_denoise(
     """
     first = source[0]
     notes = [_checked(first, other) for other in source[1:]]
+    model = found_model(recipe.model)
+    recipe = recipe.with_(model=model.path)
+    notes += [model.note] if model.note else []
     grey = _grey(recipe)
     part = box_of(first, recipe.roi)
     made = [_half(number, half, recipe, folder, options, grey) for number, half in enumerate(source, start=1)]

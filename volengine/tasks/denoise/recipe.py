@@ -20,7 +20,8 @@ class DenoiseRecipe(Recipe):
     Parameters
     ----------
     model
-        A model whose answers are grey values: one that ``train`` made with targets (``--pair``, ``--target``).
+        A model whose answers are grey values: one that ``train`` made with targets (``--pair``, ``--target``); its
+        file, or ``NAME@FOLDER`` of a shared one.
     other
         The other half of the tomogram. Both halves are denoised, and the result is the mean of both.
     pair

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from volengine.io.names import suffix_of
+from volengine.io.shared_models import model_path
 
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".scnm", ".scnmgroup", ".ckpt", ".h5", ".hdf5", ".keras")
 
@@ -20,6 +21,7 @@ def model_facts(path: str) -> dict[str, Any]:
     """
     from volengine.nets.checkpoint import load_facts
 
+    path = model_path(path)
     if suffix_of(path) != ".scnmgroup":
         return {"path": path, "type": "model", **load_facts(path).to_json()}
     from volengine.core.rules import rules_to_json
@@ -44,6 +46,7 @@ def model_info(path: str) -> dict[str, Any]:
     """
     from volengine.nets.checkpoint import load_facts
 
+    path = model_path(path)
     if suffix_of(path) == ".scnmgroup":
         return _group(path)
     facts = load_facts(path).to_json()

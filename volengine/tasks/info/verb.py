@@ -19,6 +19,7 @@ from volengine.io.names import (
     split_group,
     suffix_of,
 )
+from volengine.io.shared_models import split
 from volengine.tasks.info.models import MODEL_SUFFIXES, model_facts
 from volengine.tasks.info.others import refuse_others
 from volengine.tasks.info.picks import PICKS_SUFFIXES, picks_facts
@@ -74,6 +75,8 @@ def info(path: PathLike | Many, *, full: bool = False, progress: bool = False) -
 
 
 def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
+    if split(path) is not None:
+        return model_facts(path)
     suffix = suffix_of(path)
     if project_and_choice(path)[1] and suffix == ".zarr":
         from volengine.io.copick.choice import chosen_volume

@@ -1,7 +1,8 @@
 """Models to and from other programs: ``volengine models export`` and ``import``.
 
 >>> from volengine.tasks.models.exchange import export_model, import_group, import_model
->>> from volengine.tasks.models.recipe import ModelExportRecipe
+>>> from volengine.io.shared_models import model_path
+from volengine.tasks.models.recipe import ModelExportRecipe
 >>> export_model("membrane.safetensors", "membrane.onnx").notes                                      # doctest: +SKIP
 >>> export_model("membrane.safetensors", "membrane.bioimage.zip",
 ...              ModelExportRecipe(authors=("A. Author",), licence="CC-BY-4.0"))                     # doctest: +SKIP
@@ -20,12 +21,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.atomic import replacing
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
 from volengine.core.paths import PathLike, path_text
+from volengine.io.shared_models import model_path
 from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ def export_model(path: PathLike, out: PathLike, recipe: ModelExportRecipe | None
     """
     from volengine.nets.checkpoint import load_model
 
-    path, out, recipe = path_text(path), path_text(out), recipe or ModelExportRecipe()
+    path, out, recipe = model_path(path_text(path)), path_text(out), recipe or ModelExportRecipe()
     form = recipe.format_of(out)
     if Path(path).absolute() == Path(out).absolute():
         raise InputError(f"{out} is the model itself; give another name.")
@@ -124,9 +127,10 @@ def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None
     Parameters
     ----------
     path
-        The model: ``.scnm``, ``.ckpt``, ``.h5``, ``.keras`` or ``.onnx``.
+        The model: ``.scnm``, ``.ckpt``, ``.h5``, ``.keras`` or ``.onnx``; or a package of the BioImage Model Zoo
+        (``.zip``) that has its weights as ONNX.
     out
-        The file to write: ``.safetensors``; for an ONNX file, which is copied, ``.onnx``.
+        The file to write: ``.safetensors``; for an ONNX file or a package, whose weights are copied, ``.onnx``.
     recipe
         Facts that the file does not state.
 
@@ -144,7 +148,14 @@ def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None
     """
     from volengine.nets.formats import foreign
 
-    path, out, recipe = path_text(path), path_text(out), recipe or ModelImportRecipe()
+    path, out, recipe = model_path(path_text(path)), path_text(out), recipe or ModelImportRecipe()
+    if Path(path).suffix.lower() == ".zip":
+        from volengine.nets.formats.bioimage_read import onnx_of
+
+        with TemporaryDirectory() as folder:
+            weights = Path(folder) / f"{Path(path).stem}.onnx"
+            weights.write_bytes(onnx_of(path))
+            return import_model(weights, out, recipe)
     told: dict[str, Any] = {
         "voxel_size": recipe.voxel_size,
         "features": recipe.features,

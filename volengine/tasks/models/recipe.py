@@ -105,3 +105,30 @@ class ModelImportRecipe(Recipe):
     def check(self) -> None:
         if self.voxel_size is not None and not self.voxel_size > 0:
             raise InputError(f"--voxel-size must be positive (angstrom), not {self.voxel_size}.")
+
+
+@dataclass(frozen=True)
+class ModelShareRecipe(Recipe):
+    """How models are put into a folder for others.
+
+    Parameters
+    ----------
+    name
+        Name by which others call the model. Default: the name of its file.
+    licence
+        For the model's card: SPDX name of the licence, for example CC-BY-4.0. Default: a line to fill in.
+    authors
+        For the model's card: who made the model, with commas. Default: a line to fill in.
+    overwrite
+        Replace another model of the same name, and a card that was changed by hand.
+
+    Examples
+    --------
+    >>> ModelShareRecipe(name="ribosome-v2").overwrite
+    False
+    """
+
+    name: str | None = None
+    licence: str | None = None
+    authors: tuple[str, ...] = ()
+    overwrite: bool = False

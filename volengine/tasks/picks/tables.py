@@ -287,6 +287,7 @@ def with_same_columns(tables: Sequence[Picks]) -> tuple[list[Picks], list[str]]:
 
     A table without picks says nothing of its columns: it gets those of the others, and takes none from them.
 
+    >>> import numpy as np
     >>> one, none = Picks([[1, 2, 3]], (10, 10, 10), weight=[0.5]), Picks(np.zeros((0, 3)), (10, 10, 10))
     >>> [sorted(picks.columns) for picks in with_same_columns([none, one])[0]]
     [['position_vox', 'weight'], ['position_vox', 'weight']]

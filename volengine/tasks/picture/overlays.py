@@ -13,7 +13,7 @@ from volengine.core.feature_colours import colour_of_feature
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Vector3, Volume
-from volengine.io.names import same_tomogram, suffix_of
+from volengine.io.names import name_in_copick, same_tomogram, suffix_of
 from volengine.io.open import OpenVolume
 from volengine.io.picks import read_picks
 from volengine.io.surfaces import SurfaceSet, open_surfaces
@@ -143,6 +143,8 @@ def _kind(volume: OpenVolume, path: str, recipe: LookRecipe) -> Literal["probabi
         return volume.kind
     if volume.kind == "probability" or np.dtype(volume.dtype).kind == "f":
         return "probability"
+    if "__" in name_in_copick(path):  # a segmentation of copick is one by its place
+        return "labels"
     if volume.kind == "intensity" and volume.facts.get("history"):
         raise InputError(f"{path} is a tomogram by its own words (kind intensity), and no prediction or labels.")
     raise InputError(f"{path} holds {volume.dtype}: labels, or a prediction of 0 to 255? Say it: --overlay-kind.")

@@ -14,6 +14,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.io.names import is_packed, suffix_of
+from volengine.io.shared_models import found_model, split
 from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
 from volengine.tasks.common.inputs import UNCERTAINTY_ENDING, globbed
 from volengine.tasks.common.layout import feature_store
@@ -60,7 +61,9 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     """
     if is_packed(source.url):
         raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
-    recipe = recipe.with_(models=tuple(globbed(recipe.models, "model file")))
+    named = [text for one in recipe.models for text in ((one,) if split(one) else globbed((one,), "model file"))]
+    found = [found_model(text) for text in named]
+    recipe = recipe.with_(models=tuple(one.path for one in found))
     part = box_of(source, recipe.roi)
     grids = averaged(within(nets_of(source, recipe, options), source, part), recipe)
     nets = [net for every in grids.values() for net in every]
@@ -83,7 +86,9 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
         parts = [plan_on_grid(source, recipe, specs, where, grid, seen, part) for grid, seen in grids.items()]
     folder_of_stores = suffix_of(out) != ".zarr"
     older = (older_named(out, source.name, [spec.url for spec in specs.values()], STORES),) if folder_of_stores else ()
-    said = Plan(source.name, (), (), notes=tuple(notes(nets, recipe)), finish=older)
+    said = Plan(
+        source.name, (), (), notes=(*(one.note for one in found if one.note), *notes(nets, recipe)), finish=older
+    )
     return join(source.name, [*parts, said], {"segment": recipe.to_json()})
 
 

@@ -29,8 +29,9 @@ class SegmentRecipe(Recipe):
     ----------
     models
         Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or the name of a model that
-        comes with the package: ``cytoplasm``. A single one needs no list. ``fold_*.safetensors`` stands for all files
-        with such a name.
+        comes with the package: ``cytoplasm``; or ``NAME@FOLDER``, ``NAME@https://...``, a model that was shared
+        (``volengine models share``). A single one needs no list. ``fold_*.safetensors`` stands for all files with such
+        a name.
     ensemble
         Average the predictions of models that have a feature in common (matched by its name), instead of refusing them.
         Each model predicts in its own way (patch, normalisation, voxel size). All count alike; what is averaged says

@@ -22,6 +22,7 @@ from volengine.io.hashing import FileIdentity
 from volengine.io.identity import check_unchanged
 from volengine.io.names import split_group
 from volengine.io.open import open_volume
+from volengine.io.shared_models import model_path
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import SIZE_TOLERANCE, origins_note
 from volengine.tasks.train.labels import picks_of, points_of
@@ -76,7 +77,7 @@ class TrainingData:
         if recipe.start:
             from volengine.nets.shipped import model_file
 
-            files[recipe.start] = FileIdentity.of(model_file(recipe.start))
+            files[recipe.start] = FileIdentity.of(model_file(model_path(recipe.start)))
         return cls(volumes, files, tuple(dict.fromkeys(notes)))
 
     def to_json(self) -> dict[str, str]:

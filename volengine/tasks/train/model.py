@@ -11,6 +11,7 @@ from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
 from volengine.core.volume import Vector3
+from volengine.io.shared_models import model_path
 from volengine.tasks.train.samples import SampleSource
 from volengine.tasks.train.sources import Draw
 
@@ -192,7 +193,7 @@ def started_from(module: Any, facts: ModelFacts, start: str, own: str | None) ->
         return module, facts
     from volengine.nets.training.fit.finetune import start_from
 
-    older, new = start_from(module, start, network=own)
+    older, new = start_from(module, model_path(start), network=own)
     return module, facts.with_(history=(*older.history, {**facts.history[-1], "begun_anew": new}))
 
 

@@ -90,8 +90,8 @@ class TrainRecipe(Recipe):
     patience
         Stop after this many epochs without a lower validation loss (without validation: loss); 0: never.
     start
-        A model file of the same network whose weights are the first ones (fine-tuning); layers of another shape are
-        initialised anew.
+        A model file of the same network (or ``NAME@FOLDER``, a shared one) whose weights are the first ones
+        (fine-tuning); layers of another shape are initialised anew.
     tensorboard
         Write a log for TensorBoard, too (needs the extra ``tensorboard``).
     positive_share

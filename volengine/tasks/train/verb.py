@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.stopping import how_it_goes_on, if_stopped
+from volengine.tasks.common.card_files import write_card
 from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
@@ -34,10 +35,11 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     """Train a network, and write its weights: those of the last epoch, or of an earlier one that is clearly better.
 
     The folder ``<out>.training`` holds the models of the best and of the last epoch, the state of the last epoch, a
-    page to look at (``index.html``: curves, validation patches, scores, data, recipe), the log (``training.log``), a
-    table and a plot of the losses, and a picture of validation patches. If a training was stopped, call it again with
-    the same recipe: it continues from this state, and its result is the same as without the stop. If it was finished,
-    and the model is gone, it is written again. Under ``torchrun`` each process computes its share of every batch.
+    page to look at (``index.html``: curves, validation patches, scores, data, recipe), the model's card to hand on
+    (``card.md``), the log (``training.log``), a table and a plot of the losses, and a picture of validation patches. If
+    a training was stopped, call it again with the same recipe: it continues from this state, and its result is the same
+    as without the stop. If it was finished, and the model is gone, it is written again. Under ``torchrun`` each process
+    computes its share of every batch.
 
     Parameters
     ----------
@@ -79,6 +81,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     """
     from volengine.nets.threads import apart
     from volengine.nets.training.fit.kept import folder_of
+    from volengine.nets.training.fit.ranks import Ranks
     from volengine.nets.training.fit.state import STATE
 
     out, asked = path_text(out), TrainRecipe.of(recipe)
@@ -96,7 +99,12 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
         )
     kept = folder_of(Path(out)) / STATE
     with if_stopped(lambda: how_it_goes_on(kept)):
-        return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
+        history = apart(
+            lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped)
+        )
+    if Ranks.from_environment().first and Path(out).is_file():
+        write_card(Path(out))
+    return history
 
 
 def _check_place(out: Path) -> None:

@@ -38,6 +38,11 @@ export function post(path, value) {
   return asked(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
 }
 
+// Send a file as it is.
+export function send(path, file) {
+  return asked(path, { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file });
+}
+
 // Bytes, and the headers that say what they are.
 export async function bytes(path, options = {}) {
   const answer = await answered(path, options);

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from volengine.core.errors import InputError, MissingError, VolengineError
+from volengine.io.copick.config import is_project
 from volengine.io.identity import How
 from volengine.io.names import (
     NODE_FILES,
@@ -33,6 +34,7 @@ from volengine.tasks.common.kinds import is_picks
 from volengine.tasks.common.named import feature_of
 from volengine.tasks.common.output_folders import FOLDERS, output_folder, tomogram_of
 from volengine.tasks.picture.overlays import MESHES
+from volengine.web.view.copick_find import runs_of_project
 
 TRUTH = ("atlas", "instances")
 """Folders, or labels in stores, that hold the truth of simulated tomograms."""
@@ -189,6 +191,16 @@ def _sorted_in(found: _Found, path: str) -> list[tuple[str, Role]]:
     if local and lists_tomograms(path):
         for entry in Collection.read(path).entries:
             found.add(entry.name, Thing(entry.source, "volume"))
+        return []
+    if local and is_project(path):
+        for run in runs_of_project(path):
+            for volume in run.volumes:
+                found.add(run.name, Thing(volume, "volume"))
+            for table in run.picks:
+                found.add(run.name, Thing(table, "picks"))
+            found.named(run.name).notes.extend(run.notes)
+        if not found.tomograms:
+            raise MissingError(f"{path}: no run of this copick project has a tomogram.")
         return []
     if (role := _role(path)) != "volume":
         if local and not place.exists():

@@ -17,12 +17,13 @@ from volengine.core.json_text import parse_object
 from volengine.web.readers import Readers
 from volengine.web.workbench.annotating import Annotating
 from volengine.web.workbench.gallery import Gallery
+from volengine.web.workbench.models import Models
 from volengine.web.workbench.notes import Notes, read_lists, write_list
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.thumbnails import thumbnail, thumbnail_name
 
-AT_ONCE = {"reading": max(2, min(8, os.cpu_count() or 1)), "listing": 1, "thumbnails": 2, "drawing": 8}
+AT_ONCE = {"reading": max(2, min(8, os.cpu_count() or 1)), "listing": 1, "thumbnails": 2, "drawing": 8, "models": 1}
 """Calls of a kind that run at the same time: neither thumbnails nor facts of a thousand tomograms hold up slices."""
 BINARY = "application/octet-stream"
 
@@ -45,6 +46,7 @@ class Bench:
         self.slices = Slices()
         self.notes = Notes(project.folder / "annotations" / "notes.json")
         self.lists = project.folder / "lists"
+        self.models = Models(project.folder, writable=project.writable, links=project.recipe.links)
         self._readers: dict[str, Readers] = {}
 
     async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:

@@ -22,12 +22,16 @@ from volengine.core.errors import InputError, MissingError, VolengineError
 from volengine.core.feature_colours import colour_of_feature, hexadecimal
 from volengine.core.paths import PathLike, path_text
 from volengine.io.annotations.folder import ENDING
+from volengine.io.copick.config import is_project
 from volengine.io.open import OpenVolume, open_volume
 from volengine.io.stores import located
 from volengine.tasks.common.named import feature_of
 from volengine.tasks.common.output_folders import sources_of
 from volengine.web.view.find import Thing, Tomogram, find, identity_for
 from volengine.web.workbench.recipe import WorkbenchRecipe
+
+BESIDE = ".volengine"
+"""End of the folder beside the configuration of a copick project; nothing is written into the project itself."""
 
 OPENED = 64
 """Tomograms whose metadata are kept."""
@@ -54,12 +58,13 @@ class Opened:
 
 
 class Project:
-    """A folder of tomograms or results, or the manifest of a collection.
+    """A folder of tomograms or results, the manifest of a collection, or a copick project.
 
     Parameters
     ----------
     path
-        The folder or manifest.
+        The folder, the manifest, or the configuration of the copick project; of the latter, what is made in the page is
+        kept in a folder beside the configuration, ``NAME.volengine``.
     recipe
         How tomograms are opened.
 
@@ -78,16 +83,23 @@ class Project:
         place = Path(text)
         if not place.exists():
             raise MissingError(f"{text}: no such folder or manifest.")
-        if place.is_file() and place.suffix.lower() not in (".csv", ".star", ".yaml", ".yml"):
-            raise InputError(f"{text}: give a folder of tomograms or results, or the manifest of a collection.")
+        copick = is_project(place)
+        if place.is_file() and not copick and place.suffix.lower() not in (".csv", ".star", ".yaml", ".yml"):
+            raise InputError(
+                f"{text}: give a folder of tomograms or results, the manifest of a collection, or the configuration "
+                "of a copick project."
+            )
         self.recipe = WorkbenchRecipe.of(recipe)
         self.path = place
-        self.folder = (place if place.is_dir() else place.parent).absolute()
+        beside = place.with_name(place.stem + BESIDE) if copick else place.parent
+        self.folder = (place if place.is_dir() else beside).absolute()
         every = find([text], links=self.recipe.links)
         self.notes = [note for one in every for note in one.notes]
         self.tomograms: list[Tomogram] = [one for one in every if any(t.role == "volume" for t in one.things)]
         if not self.tomograms:
             raise MissingError(" ".join([f"{text}: no tomogram was found there.", *self.notes[:3]]))
+        if copick and os.access(place.parent, os.W_OK):
+            self.folder.mkdir(exist_ok=True)
         self._opened: OrderedDict[int, Opened] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -96,8 +108,8 @@ class Project:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.name
+        """Name of the folder, or of the configuration of a copick project."""
+        return self.folder.name.removesuffix(BESIDE)
 
     @property
     def writable(self) -> bool:
