@@ -1,8 +1,7 @@
 """Models to and from other programs: ``volengine models export`` and ``import``.
 
 >>> from volengine.tasks.models.exchange import export_model, import_group, import_model
->>> from volengine.io.shared_models import model_path
-from volengine.tasks.models.recipe import ModelExportRecipe
+>>> from volengine.tasks.models.recipe import ModelExportRecipe
 >>> export_model("membrane.safetensors", "membrane.onnx").notes                                      # doctest: +SKIP
 >>> export_model("membrane.safetensors", "membrane.bioimage.zip",
 ...              ModelExportRecipe(authors=("A. Author",), licence="CC-BY-4.0"))                     # doctest: +SKIP
