@@ -87,7 +87,7 @@ class Found:
     def plane(self, z: int) -> NDArray[np.uint8]:
         """A slice of the part: 1 above the threshold, 2 where rules have taken that away, 0 elsewhere."""
         at = z - self.values.part.start[0]
-        found = (self.values.values[at] > self.level).astype(np.uint8)
+        found: NDArray[np.uint8] = (self.values.values[at] > self.level).astype(np.uint8)
         if self.before is not None:
             found[(self.before[at] > self.level) & (found == 0)] = 2
         return found
