@@ -4,6 +4,7 @@ import { Annotate } from "./annotate.js";
 import { Gallery } from "./gallery.js";
 import { Models } from "./models.js";
 import { get } from "./server.js";
+import { Tune } from "./tune.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -64,7 +65,12 @@ const bench = {
 };
 
 // A section: what it is made of; whether it shows one tomogram (then show(number) is called, else refresh()).
-const SECTIONS = { gallery: { made: Gallery }, annotate: { made: Annotate, one: true }, models: { made: Models } };
+const SECTIONS = {
+  gallery: { made: Gallery },
+  annotate: { made: Annotate, one: true },
+  tune: { made: Tune, one: true },
+  models: { made: Models },
+};
 const sections = {};
 
 async function go() {

@@ -23,7 +23,14 @@ from volengine.web.workbench.project import Project
 from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.thumbnails import thumbnail, thumbnail_name
 
-AT_ONCE = {"reading": max(2, min(8, os.cpu_count() or 1)), "listing": 1, "thumbnails": 2, "drawing": 8, "models": 1}
+AT_ONCE = {
+    "reading": max(2, min(8, os.cpu_count() or 1)),
+    "listing": 1,
+    "thumbnails": 2,
+    "drawing": 8,
+    "tuning": 1,
+    "models": 1,
+}
 """Calls of a kind that run at the same time: neither thumbnails nor facts of a thousand tomograms hold up slices."""
 BINARY = "application/octet-stream"
 

@@ -4,6 +4,7 @@
 ``annotations/NAME.annotations``  the annotations of a tomogram
 ``annotations/notes.json``        tags and notes
 ``lists/NAME.txt``                selections, as verbs take them
+``recipes/NAME.yaml``             recipes that were tuned
 ``.workbench``                    thumbnails, which can be made again
 ==============================  ========================================================
 """

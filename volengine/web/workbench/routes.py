@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from volengine.core.errors import InputError
 from volengine.web.workbench.bench import BINARY, Bench, object_of, whole
 from volengine.web.workbench.model_routes import model_routes
+from volengine.web.workbench.tuning import tune_routes
 
 
 def bench_routes(bench: Bench) -> list[BaseRoute]:
@@ -98,4 +99,5 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         Route(f"{one}/between", between),
         Route(f"{one}/operations", operation, methods=["POST"]),
         *model_routes(bench),
+        *tune_routes(bench),
     ]
