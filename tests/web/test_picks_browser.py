@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import starfile
 from web_results import BASE, HOSTILE, write_results
@@ -112,7 +113,7 @@ def test_picks_are_added_moved_deleted_rejected_and_written(browser: Any, tmp_pa
     wait("#pkWritten:has-text('curated/mine.star')")
     found = starfile.read(project / "curated" / "mine.star")["particles"]
     places = found[["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]].to_numpy()
-    assert places == pytest.approx([[4, 12, 11.5], [4, 30, 26]], abs=1.5 / scale)
+    assert places == pytest.approx(np.array([[4, 12, 11.5], [4, 30, 26]]), abs=1.5 / scale)
     assert (project / "picks" / "TS_01__ribosome.star").read_bytes() == table
     # a table of a hostile name is a text
     page.select_option("#pkTable", label=f"picks/{HOSTILE}.star")

@@ -450,5 +450,5 @@ def _turned(picks: Picks, rows: NDArray[np.int64]) -> list[NDArray[np.float64] |
     if euler is None:
         return [None] * len(rows)
     axes = euler_to_matrix(np.nan_to_num(euler[rows]))[:, ::-1, :]
-    known = np.isfinite(euler[rows]).all(axis=1)
+    known: list[bool] = np.all(np.isfinite(euler[rows]), axis=1).tolist()
     return [one if fine else None for one, fine in zip(axes, known, strict=True)]

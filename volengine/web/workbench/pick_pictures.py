@@ -90,7 +90,7 @@ class PickPictures:
                 out[at] = eight_bits(picture, *span)
                 continue
             assert across is not None
-            picture = eight_bits(values.mean(axis=across), *span)
+            flat = eight_bits(values.mean(axis=across), *span)
             rows, columns = (s for a, s in enumerate(box.slices_in(whole)) if a != across)
-            out[at][rows, columns] = picture
+            out[at][rows, columns] = flat
         return out

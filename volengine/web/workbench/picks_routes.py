@@ -63,7 +63,7 @@ def picks_routes(bench: Bench) -> list[BaseRoute]:
     async def carry(request: Request) -> Response:
         given = await object_of(request)
         within = given.get("within_nm")
-        if type(within) not in (int, float):
+        if isinstance(within, bool) or not isinstance(within, int | float):
             raise InputError("'within_nm' is a number.")
         asked = (table(request), float(within), _user(given))
         return JSONResponse(await bench.working("drawing", request, curating.carry, *asked), 201)
