@@ -27,7 +27,7 @@ MENU = {
         "docs/how-to-models",
         "docs/experiments",
     ],
-    "Particles and scores": ["docs/how-to-picks", "docs/how-to-stats", "docs/how-to-score"],
+    "Particles and scores": ["docs/how-to-picks", "docs/how-to-curate", "docs/how-to-stats", "docs/how-to-score"],
     "Membranes": ["docs/how-to-membranes", "docs/how-to-membranes-measures", "docs/how-to-membranes-picking"],
     "Simulation": ["docs/simulate"],
     "Clusters": ["docs/how-to-cluster", "deploy/README", "deploy/local"],

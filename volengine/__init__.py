@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.crop import CropRecipe, crop
+    from volengine.tasks.curate.recipe import CurateRecipe
+    from volengine.tasks.curate.store import Curation, new_curation
+    from volengine.tasks.curate.verb import curate, write_curated
     from volengine.tasks.denoise.recipe import DenoiseRecipe
     from volengine.tasks.denoise.verb import denoise
     from volengine.tasks.env import env
@@ -95,6 +98,9 @@ _MODULES = {
     "tasks.annotate.export": ("export_training",),
     "tasks.annotate.store": ("Annotations", "new_annotations"),
     "tasks.annotate.verb": ("annotate",),
+    "tasks.curate.recipe": ("CurateRecipe",),
+    "tasks.curate.store": ("Curation", "new_curation"),
+    "tasks.curate.verb": ("curate", "write_curated"),
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
     "tasks.crop": ("CropRecipe", "crop"),
@@ -149,6 +155,8 @@ __all__ = [
     "Compete",
     "ConvertRecipe",
     "CropRecipe",
+    "CurateRecipe",
+    "Curation",
     "DenoiseRecipe",
     "ExportRecipe",
     "FilterRecipe",
@@ -185,6 +193,7 @@ __all__ = [
     "annotate",
     "convert",
     "crop",
+    "curate",
     "denoise",
     "env",
     "export",
@@ -194,6 +203,7 @@ __all__ = [
     "interact",
     "movie",
     "new_annotations",
+    "new_curation",
     "open_surfaces",
     "open_volume",
     "pick",
@@ -214,6 +224,7 @@ __all__ = [
     "verify",
     "view",
     "workbench",
+    "write_curated",
     "write_picks",
     "write_surfaces",
 ]

@@ -27,6 +27,7 @@ VERBS = {
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, measure, describe; subvolumes at picks.",
+    "curate": "What people say of picks: accepted, rejected, tagged, moved, added; undone, written.",
     "surface": "Surfaces of a prediction or of labels: triangle meshes, areas, volumes.",
     "surfaces": "Sets of surfaces: measures, points and profiles on them, particles picked on them.",
     "skeleton": "Membranes to mid-surfaces, filaments to lines.",
@@ -57,7 +58,7 @@ SECTIONS = {
         *("pick", "run", "sweep", "collection", "export", "crop"),
     ),
     "Networks and data for them": ("annotate", "train", "models", "simulate"),
-    "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
+    "Results": ("picks", "curate", "surface", "surfaces", "skeleton", "score", "stats"),
     "Look and check": (
         *("info", "view", "workbench", "report", "picture", "movie"),
         *("status", "verify", "cluster", "env", "demo"),

@@ -42,7 +42,8 @@ class Transaction:
     user, time
         Who made it, and when (UTC, ISO 8601).
     kind
-        ``feature``, ``stroke``, ``box``, ``point``, ``remove``, ``undo``, ``redo`` or ``base``.
+        ``feature``, ``stroke``, ``box``, ``point``, ``remove``, ``undo``, ``redo`` or ``base``; of curated picks
+        ``edit``.
     feature
         The feature that it is about.
     op
@@ -71,7 +72,7 @@ class Transaction:
     @property
     def undoable(self) -> bool:
         """Whether it can be undone."""
-        return self.kind in ("stroke", "box", "point", "remove")
+        return self.kind in ("stroke", "box", "point", "remove", "edit")
 
 
 @dataclass
@@ -152,7 +153,7 @@ class History:
             self._items[one.version] = one
         elif one.kind == "remove":
             self._removed.setdefault(one.of, []).append(one.version)
-        elif one.kind != "stroke":
+        elif one.kind not in ("stroke", "edit"):
             raise ValueError(f"kind: {one.kind!r} is not known")
         for block in one.blocks:
             self._blocks.setdefault((one.feature, block), _Block()).versions.append(one.version)

@@ -36,13 +36,15 @@ MOST_LINE = 2**24
 """Characters of one operation; a stroke of 100,000 points has some millions."""
 
 
-def _whole(value: Any, where: str) -> int:
+def a_whole(value: Any, where: str) -> int:
+    """Return a whole number of an operation; ``where`` names it in messages."""
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**40) < value < 2**40:
         raise InputError(f"{where} is {shown(value)}; a whole number is expected.")
     return value
 
 
-def _number(value: Any, where: str) -> float:
+def a_number(value: Any, where: str) -> float:
+    """Return a finite number of an operation; ``where`` names it in messages."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value):
         raise InputError(f"{where} is {shown(value)}; a number is expected.")
@@ -55,13 +57,16 @@ def _yes_no(value: Any, where: str) -> bool:
     return value
 
 
-def _text(value: Any, where: str) -> str:
+def a_text(value: Any, where: str) -> str:
+    """Return a text of an operation that is not empty; ``where`` names it in messages."""
     if not isinstance(value, str) or not value:
         raise InputError(f"{where} is {shown(value)}; a text is expected.")
     return value
 
 
-def _of(count: int, item: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+def several_of(count: int, item: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """Return the check of a list of so many values, each of which has its own check."""
+
     def several(value: Any, where: str) -> list[Any]:
         if not isinstance(value, list | tuple) or len(value) != count:
             raise InputError(f"{where} is {shown(value)}; {count} numbers are expected.")
@@ -80,7 +85,7 @@ def _points(value: Any, where: str) -> list[list[float]]:
 def _rows(value: Any, where: str) -> list[list[int]]:
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_RUNS:
         raise InputError(f"{where} is {shown(value)}; a list of 1 to {MOST_RUNS:,} runs is expected.")
-    return [_of(3, _whole)(one, where) for one in value]
+    return [several_of(3, a_whole)(one, where) for one in value]
 
 
 def _choice(*words: str) -> Callable[[Any, str], Any]:
@@ -97,7 +102,7 @@ def _feature(value: Any, where: str) -> str:
 
 
 def _roi(value: Any, where: str) -> str:
-    check_roi(_text(value, where), where)
+    check_roi(a_text(value, where), where)
     return str(value)
 
 
@@ -119,7 +124,7 @@ class Value:
 _SLICE = {
     "feature": Value(_feature),
     "axis": Value(_choice(*AXES), "z"),
-    "slice": Value(_whole),
+    "slice": Value(a_whole),
 }
 _DRAW = {
     "value": Value(_choice(*CODES), "feature"),
@@ -128,35 +133,35 @@ _DRAW = {
 _BOX = {"box": Value(_roi, ":,:,:")}
 
 OPERATIONS: dict[str, dict[str, Value]] = {
-    "brush": {**_SLICE, "points": Value(_points), "radius": Value(_number), **_DRAW},
+    "brush": {**_SLICE, "points": Value(_points), "radius": Value(a_number), **_DRAW},
     "polygon": {**_SLICE, "points": Value(_points), **_DRAW},
     "runs": {**_SLICE, "runs": Value(_rows), **_DRAW},
     "fill": {
         **_SLICE,
-        "seed": Value(_of(2, _whole)),
-        "radius": Value(_number),
-        "band": Value(_number),
-        "smooth_vox": Value(_number, 0.0),
+        "seed": Value(several_of(2, a_whole)),
+        "radius": Value(a_number),
+        "band": Value(a_number),
+        "smooth_vox": Value(a_number, 0.0),
         **_DRAW,
     },
-    "fill_labels": {**_SLICE, "seed": Value(_of(2, _whole)), "radius": Value(_number, None), **_DRAW},
+    "fill_labels": {**_SLICE, "seed": Value(several_of(2, a_whole)), "radius": Value(a_number, None), **_DRAW},
     "interpolate": {
         **{key: _SLICE[key] for key in ("feature", "axis")},
-        "between": Value(_of(2, _whole)),
+        "between": Value(several_of(2, a_whole)),
         **_DRAW,
     },
     "take": {
         "feature": Value(_feature),
-        "prediction": Value(_text),
-        "above": Value(_number),
+        "prediction": Value(a_text),
+        "above": Value(a_number),
         **_BOX,
         "replace": Value(_yes_no, False),
         **_DRAW,
     },
     "labels": {
         "feature": Value(_feature),
-        "volume": Value(_text),
-        "id": Value(_whole, None),
+        "volume": Value(a_text),
+        "id": Value(a_whole, None),
         **_BOX,
         "replace": Value(_yes_no, False),
         "only_empty": Value(_yes_no, False),
@@ -164,19 +169,19 @@ OPERATIONS: dict[str, dict[str, Value]] = {
     "box": {
         "feature": Value(_feature),
         "box": Value(_roi, None),
-        "slice": Value(_whole, None),
-        "centre": Value(_of(2, _whole), None),
-        "side": Value(_whole, None),
+        "slice": Value(a_whole, None),
+        "centre": Value(several_of(2, a_whole), None),
+        "side": Value(a_whole, None),
     },
     "point": {
         "feature": Value(_feature),
-        "position": Value(_of(3, _number)),
-        "radius": Value(_number, None),
+        "position": Value(several_of(3, a_number)),
+        "radius": Value(a_number, None),
     },
-    "remove": {"item": Value(_whole)},
+    "remove": {"item": Value(a_whole)},
     "feature": {"feature": Value(_feature), "colour": Value(_colour, None)},
-    "undo": {"version": Value(_whole, None)},
-    "redo": {"version": Value(_whole, None)},
+    "undo": {"version": Value(a_whole, None)},
+    "redo": {"version": Value(a_whole, None)},
 }
 """The values of each operation; ``docs/how-to-annotate.md`` explains them."""
 
@@ -194,10 +199,31 @@ def checked(operation: Any) -> dict[str, Any]:
     InputError
         It is none, or a value is missing, unknown, or not of its kind.
     """
+    found = checked_by(OPERATIONS, operation)
+    if found["op"] == "box":
+        _check_box(found)
+    return found
+
+
+def checked_by(operations: Mapping[str, Mapping[str, Value]], operation: Any) -> dict[str, Any]:
+    """Return an operation with all of its values.
+
+    Parameters
+    ----------
+    operations
+        The values of each operation that there is, by its name.
+    operation
+        What is asked.
+
+    Raises
+    ------
+    InputError
+        There is no such operation, or a value is missing, unknown, or not of its kind.
+    """
     name = operation.get("op") if isinstance(operation, Mapping) else operation
-    if not isinstance(operation, Mapping) or not isinstance(name, str) or name not in OPERATIONS:
-        raise InputError(f"{shown(name)} is no operation; there are {', '.join(OPERATIONS)}.")
-    values = OPERATIONS[name]
+    if not isinstance(operation, Mapping) or not isinstance(name, str) or name not in operations:
+        raise InputError(f"{shown(name)} is no operation; there are {', '.join(operations)}.")
+    values = operations[name]
     unknown = [key for key in operation if key != "op" and key not in values]
     if unknown:
         raise InputError(f"{name}: there is no {shown(unknown[0])}; there are {', '.join(values)}.")
@@ -210,8 +236,6 @@ def checked(operation: Any) -> dict[str, Any]:
             raise InputError(f"{name}: {key!r} is missing.")
         elif value.default is not None:
             found[key] = value.default
-    if name == "box":
-        _check_box(found)
     return found
 
 
@@ -232,10 +256,12 @@ class Lines:
         Open text, which is read line by line.
     name
         How messages call it.
+    check
+        What checks an operation.
     """
 
-    def __init__(self, file: IO[str], name: str):
-        self._file, self._name = file, name
+    def __init__(self, file: IO[str], name: str, check: Callable[[Any], dict[str, Any]] = checked):
+        self._file, self._name, self._check = file, name, check
         self._at = ""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -246,7 +272,7 @@ class Lines:
                 self._at = f"{self._name}, line {number}"
                 if len(line) > MOST_LINE:
                     raise InputError(f"It has more characters than an operation can have, {MOST_LINE:,}.")
-                yield checked(parse_object(line, "the line"))
+                yield self._check(parse_object(line, "the line"))
         self._at = ""
 
     def _next(self) -> str:

@@ -3,6 +3,7 @@
 import { Annotate } from "./annotate.js";
 import { Gallery } from "./gallery.js";
 import { Models } from "./models.js";
+import { Picks } from "./picks.js";
 import { get } from "./server.js";
 import { Tune } from "./tune.js";
 
@@ -69,6 +70,7 @@ const SECTIONS = {
   gallery: { made: Gallery },
   annotate: { made: Annotate, one: true },
   tune: { made: Tune, one: true },
+  picks: { made: Picks },
   models: { made: Models },
 };
 const sections = {};

@@ -16,6 +16,7 @@ from volengine.core.errors import InputError
 from volengine.core.json_text import parse_object
 from volengine.web.readers import Readers
 from volengine.web.workbench.annotating import Annotating
+from volengine.web.workbench.curating import Curating
 from volengine.web.workbench.gallery import Gallery
 from volengine.web.workbench.models import Models
 from volengine.web.workbench.notes import Notes, read_lists, write_list
@@ -51,6 +52,7 @@ class Bench:
         self.annotating = Annotating(project)
         self.gallery = Gallery(project, self.annotating)
         self.slices = Slices()
+        self.curating = Curating(project, self.slices)
         self.notes = Notes(project.folder / "annotations" / "notes.json")
         self.lists = project.folder / "lists"
         self.models = Models(project.folder, writable=project.writable, links=project.recipe.links)

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from volengine.core.errors import InputError
 from volengine.web.workbench.bench import BINARY, Bench, object_of, whole
 from volengine.web.workbench.model_routes import model_routes
+from volengine.web.workbench.picks_routes import picks_routes
 from volengine.web.workbench.tuning import tune_routes
 
 
@@ -100,4 +101,5 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         Route(f"{one}/operations", operation, methods=["POST"]),
         *model_routes(bench),
         *tune_routes(bench),
+        *picks_routes(bench),
     ]

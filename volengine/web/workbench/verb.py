@@ -79,7 +79,7 @@ def workbench(
     for note in found.notes[:MOST_NOTES]:
         say(note)
     say(f"{counted(len(found), 'tomogram')} in {found.name}. Annotations are kept in {found.folder / 'annotations'}.")
-    with contextlib.closing(bench.annotating), _beside_others(found, say):
+    with contextlib.closing(bench.annotating), contextlib.closing(bench.curating), _beside_others(found, say):
         run_server(make_app(gate_of(serve), bench_routes(bench), page="workbench.html"), serve, say)
 
 

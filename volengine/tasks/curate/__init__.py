@@ -1,0 +1,1 @@
+"""curate: what people say of picks, kept apart from the tables."""
