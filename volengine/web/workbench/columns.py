@@ -35,7 +35,7 @@ from volengine.tasks.collection.manifest import Collection
 from volengine.tasks.collection.measured import lists_tomograms
 from volengine.tasks.common.named import feature_in
 from volengine.tasks.common.output_folders import tomogram_of
-from volengine.web.view.find import Thing
+from volengine.web.view.find import Role, Thing
 
 MEASURED = "measured"
 """The folder of a project, beside those of a run, in which measured surfaces and picks are looked for."""
@@ -161,15 +161,18 @@ class Columns:
             if self.manifest is not None
             else [file for file in sorted(self.folder.glob("[!.]*")) if file.is_file() and lists_tomograms(str(file))]
         )
-        measured = []
-        for file in sorted((self.folder / MEASURED).glob("[!.]*")):
-            if file.name.endswith(ENDING):
-                measured.append((tomogram_of(file), Thing(str(file), "surfaces", MEASURED)))
-            elif file.suffix.lower() in PICKS_SUFFIXES and file.is_file():
-                measured.append((tomogram_of(file), Thing(str(file), "picks", MEASURED)))
-        inside = [one for one in measured if self._is_inside(Path(one[1].path))]
+        measured = self._kept(self.folder / MEASURED, self._measured) or []
         newest_last = sorted(filter(self._is_inside, stats), key=_modified)
-        return Extra(newest_last, [m for m in manifests if self._is_inside(m)][:MOST_MANIFESTS], inside)
+        return Extra(newest_last, [m for m in manifests if self._is_inside(m)][:MOST_MANIFESTS], measured)
+
+    def _measured(self) -> list[tuple[str, Thing]]:
+        """The measured surfaces and picks with their tomograms; kept while the folder has the same entries."""
+        found = []
+        for file in sorted((self.folder / MEASURED).glob("[!.]*")):
+            role: Role = "surfaces" if file.name.endswith(ENDING) else "picks"
+            if (role == "surfaces" or file.suffix.lower() in PICKS_SUFFIXES) and self._is_inside(file):
+                found.append((tomogram_of(file), Thing(str(file), role, MEASURED)))
+        return found
 
     def _is_inside(self, file: Path) -> bool:
         return file.exists() and (self.links or file.resolve().is_relative_to(self.folder.resolve()))
