@@ -185,11 +185,13 @@ class Columns:
             with self._lock:
                 known = self._read.get(str(file))
             if known is not None and known[0] == stamp:
-                before: T = known[1]
+                before: T | None = known[1]
                 return before
-            found = read()
-        except (VolengineError, OSError, ValueError, TypeError, KeyError, AttributeError):  # no such table
+            found: T | None = read()
+        except OSError:
             return None
+        except (VolengineError, ValueError, TypeError, KeyError, AttributeError):  # no such table, as long as it stays
+            found = None
         with self._lock:
             self._read[str(file)] = stamp, found
         return found
