@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
 from volengine.core.surface import Surface
@@ -168,3 +172,25 @@ def test_what_is_not_there_or_no_surface_is_refused(tmp_path: Path) -> None:
         open_surfaces(tmp_path / "a.surfaces", FACTS_OF)
     with pytest.raises(InputError, match="the same number"):
         write_surfaces(tmp_path / "b.surfaces", [(Surface(AT, CORNERS, number=2), {})] * 2, FACTS_OF)
+
+
+def test_a_notebook_shows_facts_rows_and_a_picture(tmp_path: Path) -> None:
+    corners = [[0, 0, 0], [0, 100, 0], [0, 0, 40]]
+    surface = Surface(corners, [[0, 1, 2]])
+    facts = SurfaceFacts(tomogram="<b>TS</b>", feature="membrane", voxel_size=(8.0, 8.0, 8.0), shape=(4, 20, 10))
+    write_surfaces(tmp_path / "a.surfaces", [(surface, {"area_nm2": 25.0})] * 7, facts)
+    found = open_surfaces(tmp_path / "a.surfaces")
+    shown = found._repr_html_()
+    assert "&lt;b&gt;TS" in shown
+    assert "<b>" not in shown
+    assert "4 x 20 x 10" in shown
+    assert shown.count("<td>25</td>") == 5
+    assert "and 2 more" in shown
+    (png,) = re.findall('base64,([^"]+)', shown)
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+    assert seen.shape == (192, 77)
+    assert sorted(map(tuple, np.argwhere(seen))) == [(0, 0), (0, 76), (191, 0)]
+    (tmp_path / "a.surfaces" / "0003.ply").write_bytes(b"damaged")
+    assert "no picture" in found._repr_html_()
+    (tmp_path / "a.surfaces" / "0003.ply").unlink()
+    assert "no picture" in found._repr_html_()

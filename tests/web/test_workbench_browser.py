@@ -135,6 +135,33 @@ def test_the_gallery_is_searched_sorted_tagged_and_selected(page: Page, project:
     assert natural == SHAPE[2]
 
 
+def test_columns_of_tables_and_pictures_of_features(page: Page) -> None:
+    p = page.page
+    rows = p.locator("#rows .row:visible")
+    p.click("#columns")
+    p.fill("#columnSearch", "membrane")
+    p.get_by_label("membrane.area_nm2", exact=True).check()
+    p.keyboard.press("Escape")
+    p.get_by_role("button", name="membrane.area_nm2").click()  # its head: sorted by it, what has none comes last
+    assert p.locator("#rows .title").all_text_contents() == ["TS_01", HOSTILE]
+    p.click("#order")
+    assert p.locator("#rows .title").all_text_contents() == ["TS_01", HOSTILE]
+    p.fill("#search", "membrane.area_nm2>1e1 ribosome.picks<3")
+    assert rows.locator(".title").all_text_contents() == ["TS_01"]
+    assert rows.locator(".extra").all_text_contents() == ["96"]
+    p.fill("#search", "membrane.area_nm2<1")  # that of the other one is not known
+    assert rows.count() == 0
+    p.reload()
+    page.wait("body[data-facts=all]")
+    assert p.locator("#rows .extra").all_text_contents() == ["", "96"]  # what was chosen is kept
+    p.select_option("#pictured", "ribosome")
+    image = p.locator("#rows .row:has-text('TS_01') img")
+    assert "feature=ribosome" in image.get_attribute("src")
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == SHAPE[2]
+    other = p.locator("#rows .row img").first
+    assert "feature" not in other.get_attribute("src")
+
+
 def test_strokes_lie_where_the_pointer_went(page: Page, project: Path) -> None:
     p = page.page
     page.open("TS_01")

@@ -18,9 +18,11 @@ the centre of the first voxel.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import functools
+import html
 import io
 import json
 import math
@@ -36,16 +38,20 @@ import numpy as np
 from volengine.core.aside import is_private, private_place, sweep
 from volengine.core.atomic import write_atomic, write_json
 from volengine.core.boxes import Index3
-from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
+from volengine.core.markup import facts_html, rows_html
 from volengine.core.paths import PathLike, path_text
 from volengine.core.surface import Surface
-from volengine.core.volume import Vector3
+from volengine.core.volume import Vector3, size_text
 from volengine.io.membrain_pick import SUFFIXES, MembrainMeshes, read_membrain_pick
 from volengine.io.meshes import ENDINGS, read_mesh, write_mesh
+from volengine.ops.pictures import dots_png
 
 ENDING = ".surfaces"
 FACTS, TABLE = "surfaces.json", "surfaces.csv"
 FORMAT = "volengine surfaces 1"
+LARGEST_SEEN = 32_000_000
+"""Bytes of the files of a set of which a notebook shows a picture."""
 NORMALS = ("nz", "ny", "nx")
 Row = dict[str, Any]
 _OURS = re.compile(r"\d{4,}\.ply")
@@ -98,6 +104,26 @@ class SurfaceSet:
 
     def __iter__(self) -> Iterator[Surface]:
         return (self.read(row["number"]) for row in self.rows)
+
+    def _repr_html_(self) -> str:
+        """Show the facts and the first rows, and the surfaces as seen along z if their files are small."""
+        facts = self.facts
+        grid = " x ".join(map(str, facts.shape or ()))
+        size = "" if facts.voxel_size is None else f"{size_text(facts.voxel_size)} angstrom"
+        said = {"feature": facts.feature, "tomogram": facts.tomogram, "its shape (z, y, x)": grid, "voxel size": size}
+        try:
+            picture = self._picture()
+        except (VolengineError, OSError, ValueError) as error:
+            picture = f"<p>no picture: {html.escape(str(error))}</p>"
+        return facts_html(f"{len(self)} surfaces, {self.path}", said, picture) + rows_html(self.rows)
+
+    def _picture(self) -> str:
+        """The vertices of all surfaces as seen along z; nothing if that takes long."""
+        files = {self.path if self.path.is_file() else self.path / row["file"] for row in self.rows}
+        if not files or sum(file.stat().st_size for file in files) > LARGEST_SEEN:
+            return ""
+        png = base64.b64encode(dots_png(np.concatenate([one.vertices[:, 1:] for one in self]))).decode()
+        return f'<img alt="The surfaces seen along z" src="data:image/png;base64,{png}">'
 
     def read(self, number: int) -> Surface:
         """Read one surface by its number, as places.

@@ -171,3 +171,35 @@ def png(picture: Picture) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def dots_png(places: NDArray[np.float64], side: int = 192) -> bytes:
+    """Draw points as a PNG file: grey on black, the brighter the more of them lie on a pixel.
+
+    Parameters
+    ----------
+    places
+        (n, 2) y, x, in any unit; those that are not finite are left out.
+    side
+        Pixels along the longer side.
+
+    Returns
+    -------
+    bytes
+        The file. Its edges are the smallest and the largest places.
+    """
+    from PIL import Image
+
+    finite = places[np.isfinite(places).all(axis=1)]
+    picture = np.zeros((1, 1), np.uint8)
+    if len(finite):
+        low = finite.min(axis=0)
+        extent = finite.max(axis=0) - low
+        pixel = float(extent.max()) / (side - 1) or 1.0
+        tall, wide = np.rint(extent / pixel).astype(int) + 1
+        at = np.rint((finite - low) / pixel).astype(int)
+        counts = np.bincount(at[:, 0] * wide + at[:, 1], minlength=tall * wide).reshape(tall, wide)
+        picture = np.where(counts, 80 + np.rint(175 * np.sqrt(counts / counts.max())), 0).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()

@@ -52,3 +52,12 @@ def test_the_table_of_objects_is_written_in_bounded_memory(tmp_path: Path) -> No
     assert tuple(head) == COLUMNS["objects"]
     assert len(rows) == 40_000
     assert [row[2] for row in rows] == [str(k + 1) for n in (15_000, 25_000) for k in range(n)]
+
+
+def test_a_notebook_shows_the_pooled_counts_and_notes_as_text() -> None:
+    rows = [{"group": "all", "class": "<img src=x>", "objects": 3, "per_um3": float("nan")}]
+    shown = Stats({"pooled": rows}, {"notes": ["a < b"]})._repr_html_()
+    assert "<img" not in shown
+    assert "&lt;img src=x&gt;</td>" in shown
+    assert "<td>3</td>" in shown
+    assert "a &lt; b" in shown

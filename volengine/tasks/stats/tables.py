@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import InputError
+from volengine.core.markup import facts_html, rows_html
 from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
 from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
@@ -36,6 +37,8 @@ Floats = NDArray[np.float64]
 
 NAN = float("nan")
 
+SHOWN = 20
+"""Rows that a notebook shows."""
 CHUNK_ROWS = 10_000
 """Rows of which text is made together."""
 
@@ -116,6 +119,11 @@ class Stats:
     def pooled(self, name: str, group: str = EVERY) -> Row:
         """The pooled row of a class."""
         return next(r for r in self["pooled"] if r["class"] == name and r["group"] == group)
+
+    def _repr_html_(self) -> str:
+        """Show the counts of all tomograms together, and the notes."""
+        rows = [{name: row.get(name, "") for name in POOLED_TEXT} for row in self["pooled"]]
+        return facts_html("stats", {"notes": " ".join(self.facts.get("notes", []))}) + rows_html(rows, SHOWN)
 
     def text(self) -> str:
         """A summary as plain text: counts, clusters, neighbours, the counting error, and notes on the inputs."""

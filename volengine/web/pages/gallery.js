@@ -1,17 +1,9 @@
 // The gallery: a row (or card) for each tomogram, made once; facts come in batches, thumbnails as one scrolls.
+import { Columns, compared, made, natural } from "./gallery_columns.js";
 import { address, get, post } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const BATCH = 50;
-const COLUMNS = [["name", "Name"], ["shape", "Shape (z, y, x)"], ["voxel", "Voxel"], ["picks", "Picks"], ["slices", "Drawn on"], ["tags", "Tags, note"]];
-const natural = new Intl.Collator(undefined, { numeric: true });
-
-function made(tag, text = "", more = {}) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  return Object.assign(element, more);
-}
-
 const sum = (values) => values.reduce((all, one) => all + one, 0);
 
 export class Gallery {
@@ -21,9 +13,11 @@ export class Gallery {
     this.last = null;
     this.listed = {};
     this.items = bench.facts.tomograms.map((name, number) => this.item(name, number));
-    this.fillHeads();
+    this.columns = new Columns(this);
+    this.columns.lay();
     $("rows").replaceChildren(...this.items.map((one) => one.row));
     $("search").addEventListener("input", () => this.filter());
+    $("pictured").addEventListener("change", () => this.picture($("pictured").value));
     $("lists").addEventListener("change", () => this.filter());
     $("sort").addEventListener("change", () => this.sort());
     $("order").addEventListener("click", () => this.turn());
@@ -46,7 +40,9 @@ export class Gallery {
     one.box = made("input", "", { type: "checkbox", ariaLabel: `Select ${name}` });
     one.box.addEventListener("click", (event) => this.tick(one, event.shiftKey));
     const image = made("img", "", { loading: "lazy", decoding: "async", alt: "", width: 92, height: 66 });
-    image.src = address(`api/tomograms/${number}/thumbnail`);
+    image.addEventListener("error", () => this.plain(one));
+    one.image = image;
+    this.plain(one);
     const picture = made("div", "", { className: "picture" });
     picture.append(image);
     picture.addEventListener("click", () => this.bench.show(number));
@@ -56,6 +52,7 @@ export class Gallery {
     one.cells = { shape: cell("cell shape"), voxel: cell(), picks: cell("cell wide"), slices: cell("cell wide"), tags: cell("cell wide") };
     const note = made("button", "✎", { type: "button", title: "Tags and note", className: "edit", ariaLabel: `Tags and note of ${name}` });
     note.addEventListener("click", () => this.askNote(one));
+    one.edit = note;
     const head = made("div", "", { className: "cell title-cell" });
     head.append(title);
     const select = made("div");
@@ -81,6 +78,8 @@ export class Gallery {
         for (const one of facts) this.fill(Object.assign(this.items[one.number], one));
         if (this.bench.section !== "gallery") break;
       }
+      this.columns.learn(this.items);
+      this.fillPictured();
       this.fillSort();
       this.sort();
     } finally {
@@ -126,29 +125,40 @@ export class Gallery {
     );
   }
 
-  // -- sorting and searching --------------------------------------------------------------------------------
+  // -- pictures ---------------------------------------------------------------------------------------------
 
-  fillHeads() {
-    const cells = COLUMNS.map(([key, title]) => {
-      const cell = made("div");
-      cell.setAttribute("role", "columnheader");
-      const button = made("button", title, { type: "button", title: `Sort by ${title.toLowerCase()}` });
-      button.addEventListener("click", () => {
-        if ($("sort").value === key) return this.turn();
-        $("sort").value = key;
-        return this.sort();
-      });
-      cell.append(button);
-      return cell;
-    });
-    $("heads").replaceChildren(made("div"), made("div"), ...cells, made("div"));
+  fillPictured() {
+    const features = [...new Set(this.items.flatMap((one) => one.features ?? []))].sort(natural.compare);
+    const chosen = this.bench.kept("gallery picture") ?? "";
+    $("pictured").replaceChildren(made("option", "tomogram", { value: "" }), ...features.map((name) => made("option", name, { value: name })));
+    $("pictured").value = features.includes(chosen) ? chosen : "";
+    this.picture($("pictured").value);
   }
 
+  // Thumbnails with a feature over them, of the tomograms that have a prediction of it.
+  picture(feature) {
+    this.bench.keep("gallery picture", feature);
+    for (const one of this.items) {
+      const name = one.features?.includes(feature) ? feature : "";
+      if (one.pictured === name) continue;
+      this.plain(one);
+      if (name) one.image.src = address(`api/tomograms/${one.number}/thumbnail?feature=${encodeURIComponent(name)}`);
+      one.pictured = name;
+    }
+  }
+
+  plain(one) {
+    const wanted = address(`api/tomograms/${one.number}/thumbnail`);
+    if (one.image.src !== wanted) one.image.src = wanted;
+    one.pictured = "";
+  }
+
+  // -- sorting and searching --------------------------------------------------------------------------------
+
   fillSort() {
-    const features = new Set(this.items.flatMap((one) => Object.keys(one.picks)));
     const chosen = $("sort").value || "name";
     const options = [["name", "name"], ["shape", "size"], ["voxel", "voxel size"], ["picks", "picks"], ["slices", "slices drawn on"], ["boxes", "boxes"], ["points", "points"], ["tags", "tags"]];
-    for (const name of features) options.push([`picks of ${name}`, `picks of ${name}`]);
+    for (const key of this.columns.keys) options.push([key, key]);
     $("sort").replaceChildren(...options.map(([value, text]) => made("option", text, { value })));
     $("sort").value = chosen;
   }
@@ -162,15 +172,26 @@ export class Gallery {
       case "slices": case "boxes": case "points": return sum(drawn.map((counts) => counts[key]));
       case "z": case "y": case "x": return one.shape ? one.shape["zyx".indexOf(key)] : 0;
       case "tags": return one.tags.length;
-      default: return one.picks[key.replace(/^picks of /, "")];
+      default: return one.values?.[key] ?? one.picks[key];
     }
+  }
+
+  sortBy(key) {
+    if ($("sort").value === key) return this.turn();
+    $("sort").value = key;
+    return this.sort();
   }
 
   sort() {
     const key = $("sort").value;
     const byName = (a, b) => natural.compare(a.name, b.name) || a.number - b.number;
-    const by = key === "name" ? byName : (a, b) => (this.value(a, key) ?? -1) - (this.value(b, key) ?? -1) || byName(a, b);
-    const sorted = [...this.items].sort((a, b) => this.order * by(a, b));
+    const by = (a, b) => {
+      if (key === "name") return this.order * byName(a, b);
+      const [mine, other] = [this.value(a, key), this.value(b, key)];
+      if (mine === undefined || other === undefined) return (mine === undefined) - (other === undefined) || byName(a, b);
+      return this.order * (compared(mine, other) || byName(a, b)); // what has no value stays at the end
+    };
+    const sorted = [...this.items].sort(by);
     const same = sorted.every((one, at) => $("rows").children[at] === one.row);
     if (!same) $("rows").replaceChildren(...sorted.map((one) => one.row));
     this.sorted = sorted;
@@ -184,7 +205,8 @@ export class Gallery {
     this.sort();
   }
 
-  // Words of a name, tag or note; tag:good; numbers of a column or of the picks of a feature: ribosome>20, boxes=0.
+  // Words of a name, tag or note; tag:good; numbers of a column or of the picks of a feature: ribosome>20, boxes=0,
+  // ribosome.volume_nm3>1e5.
   filter() {
     const tests = $("search").value.trim().toLowerCase().split(/\s+/).filter(Boolean).map((term) => this.test(term));
     const listed = $("lists").value ? new Set(this.listed[$("lists").value] ?? []) : null;
@@ -198,7 +220,9 @@ export class Gallery {
   }
 
   test(term) {
-    const compared = /^([^<>=]+)(<=|>=|<|>|=)(-?\d+(?:\.\d+)?)$/.exec(term);
+    const column = this.columns.test(term);
+    if (column) return column;
+    const compared = /^([^<>=]+)(<=|>=|<|>|=)(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/.exec(term);
     if (compared) {
       const [, key, sign, text] = compared;
       const number = Number(text);

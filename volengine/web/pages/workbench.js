@@ -28,6 +28,8 @@ function keep(name, value) {
 const bench = {
   section: "gallery",
   number: null, // the tomogram that was shown last
+  kept,
+  keep,
 
   say(text, wrong = false) {
     $("message").textContent = text;

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from volengine.core.errors import InputError
+from volengine.core.feature_colours import colour_of_feature
 from volengine.core.json_text import parse_object
 from volengine.web.readers import Readers
 from volengine.web.workbench.annotating import Annotating
@@ -20,7 +21,7 @@ from volengine.web.workbench.curating import Curating
 from volengine.web.workbench.gallery import Gallery
 from volengine.web.workbench.models import Models
 from volengine.web.workbench.notes import Notes, read_lists, write_list
-from volengine.web.workbench.project import Project
+from volengine.web.workbench.project import GATED, Project
 from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.thumbnails import thumbnail, thumbnail_name
 
@@ -76,11 +77,13 @@ class Bench:
             "notes": self.notes.read(),
         }
 
-    def thumbnail(self, number: int) -> tuple[str, bytes]:
-        """The thumbnail of a tomogram, and a name that changes with it."""
+    def thumbnail(self, number: int, feature: str = "") -> tuple[str, bytes]:
+        """The thumbnail of a tomogram, with a feature over it if one is named, and a name that changes with it."""
         volume = self.project.base(number)
         folder = self.project.folder / ".workbench" / "thumbnails" if self.project.writable else None
-        return thumbnail_name(volume), thumbnail(volume, folder)
+        over = self.project.feature(number, feature) if feature else None
+        colour = colour_of_feature(feature.removesuffix(GATED))
+        return thumbnail_name(volume, over, colour), thumbnail(volume, folder, over, colour)
 
     def listed(self) -> dict[str, Any]:
         """The lists of the project: by name the numbers of the tomograms in them."""

@@ -24,9 +24,11 @@ from volengine.core.feature_colours import colour_of_feature, hexadecimal
 from volengine.core.paths import PathLike, path_text
 from volengine.io.annotations.folder import ENDING
 from volengine.io.copick.config import is_project
+from volengine.io.names import split_group
 from volengine.io.open import OpenVolume, open_volume
 from volengine.io.stores import located
-from volengine.tasks.common.named import feature_of
+from volengine.tasks.collection.manifest import file_name_of
+from volengine.tasks.common.named import feature_in, feature_of
 from volengine.tasks.common.output_folders import sources_of
 from volengine.web.view.find import Thing, Tomogram, find, identity_for
 from volengine.web.workbench.recipe import WorkbenchRecipe
@@ -34,6 +36,10 @@ from volengine.web.workbench.recipe import WorkbenchRecipe
 BESIDE = ".volengine"
 """End of the folder beside the configuration of a copick project; nothing is written into the project itself."""
 
+PREDICTED = ("predictions", "gated", "")
+"""Folders in which predictions and labels lie."""
+GATED = " (gated)"
+"""Behind the name of a feature: its prediction after the rules."""
 OPENED = 64
 """Tomograms whose metadata are kept."""
 
@@ -193,10 +199,34 @@ class Project:
                 notes.append(f"Not shown: {thing.path} has the shape {one.shape}, the tomogram {volume.shape}.")
                 continue
             feature = feature_of(one) or one.name
-            name = f"{feature} ({thing.folder})" if thing.folder == "gated" else feature
+            name = f"{feature}{GATED}" if thing.folder == "gated" else feature
             key = sha256(one.where.encode("utf-8", "surrogatepass")).hexdigest()[:16]
             predictions.append(Prediction(key, name, feature, f"#{hexadecimal(colour_of_feature(feature))}", one))
         return Opened(volume, tuple(predictions), tuple(notes))
+
+    def features(self, number: int) -> dict[str, Thing]:
+        """The features of which a tomogram has a prediction or labels, by the names of the files alone."""
+        found: dict[str, Thing] = {}
+        for thing in self.tomogram(number).things:
+            if thing.role == "volume" and thing.folder in PREDICTED:
+                feature = feature_in(file_name_of(split_group(thing.path)[0]))
+                if feature:
+                    found.setdefault(f"{feature}{GATED}" if thing.folder == "gated" else feature, thing)
+        return found
+
+    def feature(self, number: int, name: str) -> OpenVolume:
+        """The prediction or the labels of a feature of a tomogram, a name of :meth:`features`.
+
+        Raises
+        ------
+        MissingError
+            There is none, or it is no prediction.
+        """
+        thing = self.features(number).get(name)
+        volume = None if thing is None else self._open(thing)
+        if volume is None or (volume.kind != "labels" and is_tomogram(volume)):
+            raise MissingError(f"{self.tomogram(number).name}: there is no prediction of {name!r:.80}.")
+        return volume
 
     def _open(self, thing: Thing) -> OpenVolume:
         size = self.recipe.voxel_size

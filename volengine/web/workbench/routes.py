@@ -39,7 +39,8 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         return JSONResponse(await bench.working("listing", request, bench.gallery.facts, start, count))
 
     async def picture(request: Request) -> Response:
-        name, data = await bench.working("thumbnails", request, bench.thumbnail, number(request))
+        feature = request.query_params.get("feature", "")
+        name, data = await bench.working("thumbnails", request, bench.thumbnail, number(request), feature)
         headers = {"etag": f'"{name}"', "cache-control": "private, no-cache"}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
