@@ -106,10 +106,7 @@ class Job:
 
     def log_tail(self, lines: int = 200) -> str:
         """The last lines that the command has printed; of a line that was written over (a bar), what was seen last."""
-        data = _contents(self.folder / LOG, MOST_TAIL)
-        text = (data or b"").decode("utf-8", "replace")
-        last = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-        return "\n".join(last[-lines - 1 :] if last and not last[-1] else last[-lines:]).strip("\n")
+        return tail(self.folder / LOG, lines)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -218,8 +215,9 @@ class Jobs:
         job = self.job(number)
         if not job.going:
             raise InputError(f"Job {number} has ended already: {job.state}.")
-        at = int((job.folder / STOPS[0]).exists())
-        (job.folder / STOPS[at]).touch()
+        at = int(os.path.lexists(job.folder / STOPS[0]))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(job.folder / STOPS[at], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # through no link
         holder = read(job.folder / RUNNING)
         if holder is not None and holder.gone():  # nobody obeys; the command itself may be left
             pid = _left(job.folder, holder)
@@ -298,6 +296,8 @@ class Jobs:
             stopped = code in _STOPPED or code in (-signal.SIGINT, -signal.SIGTERM)
             state: State = "done" if code == 0 else "stopped" if stopped else "killed" if killed else "failed"
             why = str(ended.get("why", ""))
+            if state == "failed" and not why:
+                why = tail(folder / LOG, 1)[:1000]
             if killed:
                 why = (
                     "It was ended at once."
@@ -343,12 +343,18 @@ def _left(folder: Path, holder: Holder) -> int | None:
         return None
 
 
+def tail(log: Path, lines: int) -> str:
+    """The last lines of a log."""
+    text = (contents(log, MOST_TAIL) or b"").decode("utf-8", "replace").rstrip("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")[-lines:])
+
+
 def _object(path: Path) -> dict[str, Any] | None:
-    data = _contents(path, _LARGEST)
+    data = contents(path, _LARGEST)
     return None if data is None else parse_object(data, str(path))
 
 
-def _contents(path: Path, most: int) -> bytes | None:
+def contents(path: Path, most: int) -> bytes | None:
     """The last bytes of a file of a job; ``None`` if there is none. A link is not followed."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

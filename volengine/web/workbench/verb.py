@@ -32,8 +32,9 @@ def workbench(
     Parameters
     ----------
     project
-        A folder of tomograms or results, or the manifest of a collection. The page writes into ``annotations`` and
-        ``lists`` in this folder (that of the manifest); thumbnails are kept in ``.workbench``.
+        A folder of tomograms or results, or the manifest of a collection. The page writes into ``annotations``,
+        ``lists``, ``recipes`` and ``jobs`` in this folder (that of the manifest), runs also their results; thumbnails
+        are kept in ``.workbench``.
     recipe
         Who draws, and how tomograms are opened.
     serve
