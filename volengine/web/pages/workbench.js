@@ -2,6 +2,7 @@
 // text, never markup.
 import { Annotate } from "./annotate.js";
 import { Gallery } from "./gallery.js";
+import { Run } from "./run.js";
 import { get } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
@@ -63,7 +64,7 @@ const bench = {
 };
 
 // A section: what it is made of; whether it shows one tomogram (then show(number) is called, else refresh()).
-const SECTIONS = { gallery: { made: Gallery }, annotate: { made: Annotate, one: true } };
+const SECTIONS = { gallery: { made: Gallery }, annotate: { made: Annotate, one: true }, run: { made: Run } };
 const sections = {};
 
 async function go() {
@@ -86,6 +87,7 @@ async function begin() {
   $("project").textContent = bench.facts.name;
   $("user").value = kept("user") || bench.facts.user;
   for (const [name, { made }] of Object.entries(SECTIONS)) sections[name] = new made(bench);
+  bench.sections = sections;
   if (!bench.facts.writable) bench.say("This project cannot be written to: it can only be looked at.");
   window.addEventListener("hashchange", () => bench.trying(go));
   await go();

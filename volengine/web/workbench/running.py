@@ -227,10 +227,12 @@ class Running:
             names, given = [file_name_of(one) for one in sources], "{job}/tomograms.txt"
         else:
             given = str(self.project.path.absolute())
-            names = [entry.name for entry in Collection.read(given).at_work()]
+            entries = Collection.read(given).at_work()
+            names, sources = [entry.name for entry in entries], [entry.source for entry in entries]
         facts = {
             "recipe": name,
             "names": names,
+            "sources": sources,
             "tomograms": tomograms,
             "workers": options.workers,
             "cluster": options.cluster,
@@ -266,12 +268,14 @@ class Running:
         if job.kind != KIND:
             return None
         folder = self.project.folder / "run"
-        names = job.facts.get("names")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        names, sources = job.facts.get("names"), job.facts.get("sources")
+        if not isinstance(names, list) or not isinstance(sources, list):
             return None
         try:
-            found = census(folder, names)
-        except (VolengineError, OSError):
+            begun = {one.name for one in census(folder).of("failed")}  # what cannot be opened is named by its path
+            named = zip(map(str, names), map(str, sources), strict=True)
+            found = census(folder, [source if source in begun else name for name, source in named])
+        except (VolengineError, OSError, ValueError):
             return None
         report = folder / REPORT / "index.html"
         return {
