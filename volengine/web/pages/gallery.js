@@ -73,6 +73,11 @@ export class Gallery {
     this.filling = true;
     try {
       await this.refreshLists();
+      const { tomograms } = await get("api/project");
+      for (const name of tomograms.slice(this.items.length)) { // that have come since the page was opened
+        this.items.push(this.item(name, this.items.length));
+        this.bench.facts.tomograms.push(name);
+      }
       for (let start = 0; start < this.items.length; start += BATCH) {
         const facts = await get(`api/facts?start=${start}&count=${BATCH}`);
         for (const one of facts) this.fill(Object.assign(this.items[one.number], one));

@@ -4,6 +4,7 @@ import { Annotate } from "./annotate.js";
 import { Gallery } from "./gallery.js";
 import { Models } from "./models.js";
 import { Picks } from "./picks.js";
+import { Run } from "./run.js";
 import { get } from "./server.js";
 import { Tune } from "./tune.js";
 
@@ -74,6 +75,7 @@ const SECTIONS = {
   tune: { made: Tune, one: true },
   picks: { made: Picks },
   models: { made: Models },
+  run: { made: Run },
 };
 const sections = {};
 
@@ -97,6 +99,7 @@ async function begin() {
   $("project").textContent = bench.facts.name;
   $("user").value = kept("user") || bench.facts.user;
   for (const [name, { made }] of Object.entries(SECTIONS)) sections[name] = new made(bench);
+  bench.sections = sections;
   if (!bench.facts.writable) bench.say("This project cannot be written to: it can only be looked at.");
   window.addEventListener("hashchange", () => bench.trying(go));
   await go();

@@ -138,10 +138,10 @@ def find(paths: Sequence[str], overlays: Sequence[str] = (), *, links: bool = Fa
             found.attach(name, Thing(path, role, "overlay"))
     if not found.tomograms:
         raise MissingError(f"{', '.join(paths) or 'No path'}: nothing to show was found there.")
-    return sorted(found.tomograms.values(), key=lambda one: _natural(one.name))
+    return sorted(found.tomograms.values(), key=lambda one: natural(one.name))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """TS_2 before TS_10."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 

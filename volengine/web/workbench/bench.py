@@ -19,9 +19,11 @@ from volengine.web.readers import Readers
 from volengine.web.workbench.annotating import Annotating
 from volengine.web.workbench.curating import Curating
 from volengine.web.workbench.gallery import Gallery
+from volengine.web.workbench.jobs import Jobs
 from volengine.web.workbench.models import Models
 from volengine.web.workbench.notes import Notes, read_lists, write_list
 from volengine.web.workbench.project import GATED, Project
+from volengine.web.workbench.running import Running
 from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.thumbnails import thumbnail, thumbnail_name
 
@@ -32,6 +34,7 @@ AT_ONCE = {
     "drawing": 8,
     "tuning": 1,
     "models": 1,
+    "jobs": 2,
 }
 """Calls of a kind that run at the same time: neither thumbnails nor facts of a thousand tomograms hold up slices."""
 BINARY = "application/octet-stream"
@@ -57,6 +60,8 @@ class Bench:
         self.notes = Notes(project.folder / "annotations" / "notes.json")
         self.lists = project.folder / "lists"
         self.models = Models(project.folder, writable=project.writable, links=project.recipe.links)
+        self.jobs = Jobs(project.folder / "jobs")
+        self.running = Running(project, self.jobs)
         self._readers: dict[str, Readers] = {}
 
     async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:
@@ -68,7 +73,8 @@ class Bench:
     # -- gallery -----------------------------------------------------------------------------------------------
 
     def facts(self) -> dict[str, Any]:
-        """What the page is told first."""
+        """What the page is told first, and whenever the gallery is opened."""
+        self.project.refresh()
         return {
             "name": self.project.name,
             "user": self.annotating.user,
@@ -112,6 +118,7 @@ class Bench:
 
     def tomogram(self, number: int) -> dict[str, Any]:
         """What the page is told of a tomogram that it shows."""
+        self.project.refresh()
         opened = self.project.opened(number)
         volume = opened.volume
         predictions = [{"key": p.key, "name": p.name, "colour": p.colour} for p in opened.predictions]

@@ -117,16 +117,22 @@ def write_list(folder: Path, name: Any, paths: Sequence[str], *, replace: bool =
         The name is none, there is a list of this name, or a path cannot stand in a list.
     """
     file = folder / f"{check_name(name, 'list')}{ENDING}"
+    text = text_of_list(paths)
+    if file.exists() and not replace:
+        raise InputError(f"{file}: there is a list of this name; replace it, or give another name.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, text, durable=True)
+    return file
+
+
+def text_of_list(paths: Sequence[str]) -> str:
+    """The text of a list of paths; errors as of :func:`write_list`."""
     if not paths:
         raise InputError("Nothing is selected.")
     bad = next((path for path in paths if path != path.strip() or "#" in path or len(path.splitlines()) != 1), None)
     if bad is not None:
         raise InputError(f"{bad}: cannot stand in a list, where # begins a comment; rename it.")
-    if file.exists() and not replace:
-        raise InputError(f"{file}: there is a list of this name; replace it, or give another name.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, "".join(f"{path}\n" for path in paths), durable=True)
-    return file
+    return "".join(f"{path}\n" for path in paths)
 
 
 def read_lists(folder: Path) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,15 +23,17 @@ from pathlib import Path
 from volengine.core.errors import InputError, MissingError, VolengineError
 from volengine.core.feature_colours import colour_of_feature, hexadecimal
 from volengine.core.paths import PathLike, path_text
+from volengine.core.volume import Volume
+from volengine.engine.ledger import RunFolder
 from volengine.io.annotations.folder import ENDING
 from volengine.io.copick.config import is_project
-from volengine.io.names import split_group
+from volengine.io.names import VOLUME_SUFFIXES, same_tomogram, split_group, suffix_of
 from volengine.io.open import OpenVolume, open_volume
-from volengine.io.stores import located
+from volengine.io.stores import local_path, located
 from volengine.tasks.collection.manifest import file_name_of
 from volengine.tasks.common.named import feature_in, feature_of
-from volengine.tasks.common.output_folders import sources_of
-from volengine.web.view.find import Thing, Tomogram, find, identity_for
+from volengine.tasks.common.output_folders import FOLDERS, sources_of
+from volengine.web.view.find import Thing, Tomogram, find, identity_for, natural
 from volengine.web.workbench.recipe import WorkbenchRecipe
 
 BESIDE = ".volengine"
@@ -42,6 +45,10 @@ GATED = " (gated)"
 """Behind the name of a feature: its prediction after the rules."""
 OPENED = 64
 """Tomograms whose metadata are kept."""
+DOUBT_S = 5.0
+"""Seconds after which a tomogram is opened again of which something could not be shown."""
+RAW = frozenset(VOLUME_SUFFIXES) - {".zarr"}
+"""Endings of tomograms that a run converts."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,9 @@ class Project:
         self.path = place
         beside = place.with_name(place.stem + BESIDE) if copick else place.parent
         self.folder = (place if place.is_dir() else beside).absolute()
-        every = find([text], links=self.recipe.links)
+        stamp = self._folders()
+        every = self._find()
+        self._stamp = stamp if _settled(stamp) else []
         self.notes = [note for one in every for note in one.notes]
         self.tomograms: list[Tomogram] = [one for one in every if any(t.role == "volume" for t in one.things)]
         if not self.tomograms:
@@ -109,6 +118,69 @@ class Project:
             self.folder.mkdir(exist_ok=True)
         self._opened: OrderedDict[int, Opened] = OrderedDict()
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._doubted: dict[int, float] = {}
+
+    def refresh(self) -> None:
+        """Look for what has come since: results of a run, further tomograms.
+
+        A tomogram keeps its number as long as the project is open. Nothing is looked for while the folders that hold
+        results are as they were.
+        """
+        with self._refreshing:
+            stamp = self._folders()
+            if stamp == self._stamp:
+                return
+            try:
+                every = self._find()
+            except (VolengineError, OSError):  # something is being moved; what was there is still shown
+                return
+            known = {one.name: number for number, one in enumerate(self.tomograms)}
+            tomograms = list(self.tomograms)
+            for one in every:
+                if one.name in known:
+                    tomograms[known[one.name]] = one
+                elif any(thing.role == "volume" for thing in one.things):
+                    tomograms.append(one)
+            with self._lock:
+                self._opened.clear()
+                self.tomograms, self._stamp = tomograms, stamp if _settled(stamp) else []
+
+    def _folders(self) -> list[int]:
+        """When the folders that may hold results, and a manifest, were changed."""
+        found = []
+        for place in (self.path, *(self.folder / name for name in ("", *FOLDERS, "picks", "surfaces", "truth"))):
+            try:
+                found.append(place.stat().st_mtime_ns)
+            except OSError:
+                found.append(0)
+        return found
+
+    def _find(self) -> list[Tomogram]:
+        """What the project has: beside what :func:`find` sees of it, files that wait for a run, and its results."""
+        every = find([path_text(self.path)], links=self.recipe.links)
+        more: list[Tomogram] = []
+        if not self.path.is_dir():
+            if (self.folder / "run" / "plans").is_dir():  # the results of the manifest's run
+                more = [one for one in find([str(self.folder)], links=self.recipe.links) if one.folder is not None]
+        else:
+            for file in sorted(self.path.glob("[!.]*")):
+                if suffix_of(file.name) in RAW and "__" not in file.name and file.is_file() and self._here(file):
+                    more.append(Tomogram(file_name_of(file.name), [Thing(str(file), "volume", "")]))
+        by_name = {one.name: one for one in every}
+        for one in more:
+            name = same_tomogram(one.name, by_name)
+            if name is None:
+                if self.path.is_dir():
+                    every.append(one)
+                continue
+            there = by_name[name]
+            there.folder = there.folder or one.folder
+            there.things += [thing for thing in one.things if thing not in there.things]
+        return sorted(every, key=lambda one: natural(one.name))
+
+    def _here(self, file: Path) -> bool:
+        return self.recipe.links or file.resolve().is_relative_to(self.folder.resolve())
 
     def __len__(self) -> int:
         return len(self.tomograms)
@@ -170,15 +242,51 @@ class Project:
             return found[0]
         raise error or MissingError(f"{tomogram.name}: its predictions are here, but not the tomogram itself.")
 
+    def source(self, number: int) -> str:
+        """What a run of this tomogram reads: its file, what an earlier run has read, or its store; absolute.
+
+        So a run that is started anew with another recipe keeps what does not change.
+
+        Raises
+        ------
+        MissingError
+            There are predictions alone.
+        """
+        tomogram = self.tomogram(number)
+        raw = [one.path for one in tomogram.things if one.role == "volume" and suffix_of(one.path) in RAW]
+        for path in (*raw, *self._read_before(tomogram.name)):
+            if self._here(Path(path)):
+                return os.path.abspath(path)  # noqa: PTH100  # links stay
+        likely = [one for one in _likely(tomogram) if one.folder not in ("predictions", "gated")]
+        if not likely:
+            raise MissingError(f"{tomogram.name}: its predictions are here, but not the tomogram itself.")
+        path = likely[0].path
+        return path if "://" in path else os.path.abspath(path)  # noqa: PTH100
+
+    def _read_before(self, name: str) -> list[str]:
+        """The file that a run of the project has read as this tomogram, if it is there."""
+        try:
+            plan = RunFolder(self.folder / "run").plan(name).read_json("plan.json")
+            read = [one["volume"] for stage in plan["stages"] for one in stage["arrays"].values()]
+            found = [local_path(one.url) for one in map(Volume.from_json, read) if one.name == name]
+        except (VolengineError, OSError, KeyError, TypeError, AttributeError):
+            return []
+        return [str(path) for path in found if path is not None and suffix_of(str(path)) in RAW and Path(path).exists()]
+
     def opened(self, number: int) -> Opened:
         """A tomogram with its predictions; errors as of :meth:`base`."""
         with self._lock:
+            if time.monotonic() - self._doubted.get(number, time.monotonic()) > DOUBT_S:
+                self._opened.pop(number, None)
+                del self._doubted[number]
             if number in self._opened:
                 self._opened.move_to_end(number)
                 return self._opened[number]
         made = self._made(number)
         with self._lock:
             self._opened[number] = made
+            if made.notes:  # what could not be shown may be being written
+                self._doubted[number] = time.monotonic()
             while len(self._opened) > OPENED:
                 self._opened.popitem(last=False)
         return made
@@ -250,6 +358,11 @@ class Project:
         if found is None:
             raise MissingError(f"{self.tomogram(number).name}: there is no such prediction; load the page again.")
         return found
+
+
+def _settled(stamp: list[int]) -> bool:
+    """Whether folders were changed long enough ago that a further change would be seen by its time."""
+    return time.time_ns() - max(stamp) > 2_000_000_000
 
 
 def is_tomogram(volume: OpenVolume) -> bool:

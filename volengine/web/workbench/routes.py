@@ -1,7 +1,7 @@
 """What the page for working on a project asks for.
 
-Written are annotations (operations of the store), tags and notes, and lists. Each section of the page has routes of its
-own; :func:`bench_routes` has them all.
+Written are annotations (operations of the store), tags and notes, lists, recipes, jobs. Each section of the page has
+routes of its own; :func:`bench_routes` has them all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from volengine.core.errors import InputError
 from volengine.web.workbench.bench import BINARY, Bench, object_of, whole
+from volengine.web.workbench.job_routes import job_routes
 from volengine.web.workbench.model_routes import model_routes
 from volengine.web.workbench.picks_routes import picks_routes
 from volengine.web.workbench.tuning import tune_routes
@@ -103,4 +104,5 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         *model_routes(bench),
         *tune_routes(bench),
         *picks_routes(bench),
+        *job_routes(bench),
     ]

@@ -33,8 +33,9 @@ def workbench(
     ----------
     project
         A folder of tomograms or results, the manifest of a collection, or the configuration of a copick project. The
-        page writes into ``annotations`` and ``lists`` in this folder (that of the manifest; of a copick project, the
-        folder ``NAME.volengine`` beside its configuration); thumbnails are kept in ``.workbench``.
+        page writes into ``annotations``, ``lists``, ``recipes``, ``models`` and ``jobs`` in this folder (that of the
+        manifest; of a copick project, the folder ``NAME.volengine`` beside its configuration), runs also their results;
+        thumbnails are kept in ``.workbench``.
     recipe
         Who draws, and how tomograms are opened.
     serve
