@@ -20,6 +20,7 @@ from volengine.core.json_text import shown
 GROUP = "volengine.kernels"
 
 KERNELS: dict[str, tuple[str, ...]] = {
+    "volengine.tasks.annotate.suggest_blocks": ("uncertain_block",),
     "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "span_of_cell", "unpack_file"),
     "volengine.tasks.convert.blocks": ("copy_block",),
     "volengine.tasks.convert.montage_blocks": ("correlate_pair", "place_pieces", "solve_pieces"),
