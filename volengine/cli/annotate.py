@@ -279,11 +279,11 @@ def suggest(
     if options.dry_run or options.part:  # other parts may be at work; without --part the same command ranks them
         return
     found = case.finish()
-    rows = sorted(
-        (int(rank), one.tomogram, position.tolist(), float(weight))
-        for one in found
-        for rank, position, weight in zip(one.extra["rank"], one.position_vox, one.weight, strict=True)
-    )
+    rows = []
+    for one in found:
+        for at, (rank, position) in enumerate(zip(one.extra["rank"], one.position_vox.tolist(), strict=True)):
+            rows.append((int(rank), one.tomogram, position, 0.0 if one.weight is None else float(one.weight[at])))
+    rows.sort()
     for rank, name, (z, y, x), weight in rows[:10]:
         say(f"{rank:3}. {name}: slice {z:.0f}, around {y:.0f}, {x:.0f}: {weight:.3f}")
     say(f"{out}/{TABLE}: {counted(len(rows), 'training box/training boxes')} to annotate next")

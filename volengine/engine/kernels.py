@@ -119,6 +119,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.common.made": ("say_line",),
     "volengine.tasks.common.older": ("name_older",),
+    "volengine.tasks.annotate.suggest_finish": ("keep_patches",),
     "volengine.tasks.convert.montage_finish": ("say_shifts",),
     "volengine.tasks.filter.finish": ("say_range", "write_amplitudes"),
     "volengine.tasks.interact.finish": ("say_masks",),
