@@ -3,6 +3,7 @@
 import { Annotate } from "./annotate.js";
 import { Gallery } from "./gallery.js";
 import { get } from "./server.js";
+import { Teach } from "./teach.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -63,7 +64,7 @@ const bench = {
 };
 
 // A section: what it is made of; whether it shows one tomogram (then show(number) is called, else refresh()).
-const SECTIONS = { gallery: { made: Gallery }, annotate: { made: Annotate, one: true } };
+const SECTIONS = { gallery: { made: Gallery }, annotate: { made: Annotate, one: true }, teach: { made: Teach } };
 const sections = {};
 
 async function go() {

@@ -17,12 +17,21 @@ from volengine.core.json_text import parse_object
 from volengine.web.readers import Readers
 from volengine.web.workbench.annotating import Annotating
 from volengine.web.workbench.gallery import Gallery
+from volengine.web.workbench.jobs import Jobs
 from volengine.web.workbench.notes import Notes, read_lists, write_list
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.slices import Slices
+from volengine.web.workbench.teaching import Teaching
 from volengine.web.workbench.thumbnails import thumbnail, thumbnail_name
 
-AT_ONCE = {"reading": max(2, min(8, os.cpu_count() or 1)), "listing": 1, "thumbnails": 2, "drawing": 8}
+AT_ONCE = {
+    "reading": max(2, min(8, os.cpu_count() or 1)),
+    "listing": 1,
+    "thumbnails": 2,
+    "drawing": 8,
+    "predicting": 1,
+    "teaching": 1,
+}
 """Calls of a kind that run at the same time: neither thumbnails nor facts of a thousand tomograms hold up slices."""
 BINARY = "application/octet-stream"
 
@@ -45,6 +54,8 @@ class Bench:
         self.slices = Slices()
         self.notes = Notes(project.folder / "annotations" / "notes.json")
         self.lists = project.folder / "lists"
+        self.jobs = Jobs(project.folder / "jobs")
+        self.teaching = Teaching(project, self.annotating, self.jobs)
         self._readers: dict[str, Readers] = {}
 
     async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from volengine.core.errors import InputError
 from volengine.web.workbench.bench import BINARY, Bench, object_of, whole
+from volengine.web.workbench.teach_routes import teach_routes
 
 
 def bench_routes(bench: Bench) -> list[BaseRoute]:
@@ -96,4 +97,5 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         Route(f"{one}/labels", labels),
         Route(f"{one}/between", between),
         Route(f"{one}/operations", operation, methods=["POST"]),
+        *teach_routes(bench),
     ]
