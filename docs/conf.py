@@ -22,6 +22,7 @@ MENU = {
     ],
     "Networks": [
         "docs/how-to-annotate",
+        "docs/how-to-teach",
         "docs/how-to-train",
         "docs/model-cytoplasm",
         "docs/how-to-models",

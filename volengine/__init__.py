@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from volengine.io.picks import read_picks, write_picks
     from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces, write_surfaces
     from volengine.tasks.annotate.export import export_training
+    from volengine.tasks.annotate.export_all import export_all
     from volengine.tasks.annotate.store import Annotations, new_annotations
+    from volengine.tasks.annotate.suggest import suggest
+    from volengine.tasks.annotate.suggest_recipe import SuggestRecipe
     from volengine.tasks.annotate.verb import annotate
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
@@ -96,7 +99,10 @@ _MODULES = {
     "io.picks": ("read_picks", "write_picks"),
     "io.surfaces": ("SurfaceFacts", "SurfaceSet", "open_surfaces", "write_surfaces"),
     "tasks.annotate.export": ("export_training",),
+    "tasks.annotate.export_all": ("export_all",),
     "tasks.annotate.store": ("Annotations", "new_annotations"),
+    "tasks.annotate.suggest": ("suggest",),
+    "tasks.annotate.suggest_recipe": ("SuggestRecipe",),
     "tasks.annotate.verb": ("annotate",),
     "tasks.curate.recipe": ("CurateRecipe",),
     "tasks.curate.store": ("Curation", "new_curation"),
@@ -177,6 +183,7 @@ __all__ = [
     "SkeletonRecipe",
     "Stats",
     "StatsRecipe",
+    "SuggestRecipe",
     "Surface",
     "SurfaceFacts",
     "SurfaceRecipe",
@@ -197,6 +204,7 @@ __all__ = [
     "denoise",
     "env",
     "export",
+    "export_all",
     "export_training",
     "filter",
     "info",
@@ -217,6 +225,7 @@ __all__ = [
     "simulate",
     "skeleton",
     "stats",
+    "suggest",
     "surface",
     "sweep",
     "train",

@@ -11,10 +11,13 @@ from typing import IO, Any, TypeVar
 import click
 
 from volengine.cli.command import Group
+from volengine.cli.execute import execute
 from volengine.cli.messages import say
-from volengine.cli.options import FieldType, texts_option
+from volengine.cli.options import NO_NETWORK, FieldType, from_options, recipe_options, texts_option
 from volengine.core.errors import MissingError
 from volengine.core.text import counted
+from volengine.engine.options import RunOptions
+from volengine.tasks.annotate.suggest_recipe import SuggestRecipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -187,24 +190,45 @@ def compact(folder: str, keep: int) -> None:
         say(f"{folder}: versions up to {base} are one; those up to {annotations.version} can be undone")
 
 
-@command.command("export", examples=("volengine annotate export TS_01.annotations --out training",))
-@click.argument("folder")
+@command.command(
+    "export",
+    examples=(
+        "volengine annotate export TS_01.annotations --out training",
+        "volengine annotate export annotations/*.annotations --features membrane --out training",
+    ),
+)
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 @click.option("--out", required=True, help="Folder for label images, tables of boxes and points, and train.yaml.")
 @texts_option("--features", "features", "Which features. [default: all that have training boxes or points]")
 @click.option("--version", type=FieldType(int, "--version"), help="As it was at this version. [default: the last]")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export.")
-def export(folder: str, out: str, features: tuple[str, ...], version: int | None, overwrite: bool) -> None:
-    """Write training data: what is in training boxes counts, all else is ignored; volengine train reads it."""
+def export(folders: tuple[str, ...], out: str, features: tuple[str, ...], version: int | None, overwrite: bool) -> None:
+    """Write training data: what is in training boxes counts, all else is ignored; volengine train reads it.
+
+    Of several FOLDERs, each has a folder of its own in --out, and train.yaml trains on all of them; those without
+    training boxes are left out.
+    """
     from volengine.tasks.annotate.export import export_training
+    from volengine.tasks.annotate.export_all import export_all
     from volengine.tasks.annotate.store import Annotations
 
-    with Annotations(folder) as annotations:
-        made = export_training(annotations, out, features, version=version, overwrite=overwrite)
-    for files in (made.labels, made.points):
-        for feature, path in files.items():
-            say(f"{path}: {feature}, version {made.version}")
-    if made.recipe:
-        say(f"{made.recipe}: train with: volengine train {shlex.quote(str(made.recipe))} --out MODEL.safetensors")
+    if len(folders) > 1 and version is not None:
+        raise click.UsageError("--version is that of one FOLDER; several have versions of their own.")
+    if len(folders) > 1:
+        every = export_all(folders, out, features, overwrite=overwrite)
+        exports, recipe = list(every.of.values()), every.recipe
+        for folder in every.without:
+            say(f"{folder}: no training boxes of these features")
+    else:
+        with Annotations(folders[0]) as annotations:
+            exports = [export_training(annotations, out, features, version=version, overwrite=overwrite)]
+        recipe = exports[0].recipe
+    for made in exports:
+        for files in (made.labels, made.points):
+            for feature, path in files.items():
+                say(f"{path}: {feature}, version {made.version}")
+    if recipe:
+        say(f"{recipe}: train with: volengine train {shlex.quote(str(recipe))} --out MODEL.safetensors")
 
 
 @command.command(
@@ -224,3 +248,43 @@ def import_(folder: str, file: str, feature: str, radius: float | None, user: st
     with Annotations(folder) as annotations:
         operations = list(brought(annotations, file, feature, radius))  # all of it fits, or nothing is taken over
     _do(folder, iter(operations), user, no_images)
+
+
+@command.command(
+    "suggest",
+    examples=(
+        "volengine annotate suggest predictions --feature membrane --annotations annotations --out next",
+        "volengine annotate suggest 'new/*__membrane.ome.zarr' --other 'old/*__membrane.ome.zarr' --out next",
+    ),
+)
+@click.argument("predictions", nargs=-1, required=True)
+@click.option("--out", required=True, help="Folder for suggested.star, and for the run folder.")
+@texts_option("--other", "other", "Predictions of the same tomograms by another model: where both differ.")
+@texts_option("--annotations", "annotations", "Annotations, or folders of them: where boxes are, nothing is suggested.")
+@recipe_options(SuggestRecipe)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
+def suggest(
+    predictions: tuple[str, ...], out: str, other: tuple[str, ...], annotations: tuple[str, ...], **values: Any
+) -> None:
+    """Where annotating would help most: patches of PREDICTIONS of which a model is least certain, the worst first.
+
+    PREDICTIONS are those of one feature, of one tomogram or of hundreds. The table has the middle of a training box for
+    each patch, in the slice that is least certain.
+    """
+    from volengine.tasks.annotate.suggest import TABLE, Suggesting
+
+    options = from_options(RunOptions, values)
+    case = Suggesting(predictions, out, from_options(SuggestRecipe, values), options, other, annotations)
+    jobs, run_dir = case.jobs()
+    execute(jobs, run_dir, options)
+    if options.dry_run or options.part:  # other parts may be at work; without --part the same command ranks them
+        return
+    found = case.finish()
+    rows = []
+    for one in found:
+        for at, (rank, position) in enumerate(zip(one.extra["rank"], one.position_vox.tolist(), strict=True)):
+            rows.append((int(rank), one.tomogram, position, 0.0 if one.weight is None else float(one.weight[at])))
+    rows.sort()
+    for rank, name, (z, y, x), weight in rows[:10]:
+        say(f"{rank:3}. {name}: slice {z:.0f}, around {y:.0f}, {x:.0f}: {weight:.3f}")
+    say(f"{out}/{TABLE}: {counted(len(rows), 'training box/training boxes')} to annotate next")

@@ -20,6 +20,7 @@ from volengine.core.json_text import shown
 GROUP = "volengine.kernels"
 
 KERNELS: dict[str, tuple[str, ...]] = {
+    "volengine.tasks.annotate.suggest_blocks": ("uncertain_block",),
     "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "span_of_cell", "unpack_file"),
     "volengine.tasks.convert.blocks": ("copy_block",),
     "volengine.tasks.convert.montage_blocks": ("correlate_pair", "place_pieces", "solve_pieces"),
@@ -118,6 +119,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.common.made": ("say_line",),
     "volengine.tasks.common.older": ("name_older",),
+    "volengine.tasks.annotate.suggest_finish": ("keep_patches",),
     "volengine.tasks.convert.montage_finish": ("say_shifts",),
     "volengine.tasks.filter.finish": ("say_range", "write_amplitudes"),
     "volengine.tasks.interact.finish": ("say_masks",),

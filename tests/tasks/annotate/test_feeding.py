@@ -244,3 +244,44 @@ def test_a_line_that_cannot_be_carried_out_is_named_and_those_before_it_are_done
         assert made.version == 4
         core = ve.open_volume("a.annotations/labels.ome.zarr", group="labels/core")
         assert (core[:] == made.labels("core", WHOLE)).all()
+
+
+def test_several_tomograms_are_one_training(
+    annotated: Annotations, tomogram: Path, tmp_path: Path, volengine: Command
+) -> None:
+    boxes(
+        annotated,
+        "membrane",
+        {"slice": 3, "centre": [20, 16], "side": 32},
+        {"slice": 9, "centre": [20, 40], "side": 32},
+    )
+    boxes(annotated, "core", {"slice": 15, "centre": [54, 40], "side": 32})
+    names = {"second": ("membrane",), "third": ()}
+    for name, own in names.items():
+        with new_annotations(tomogram, tmp_path / f"{name}.annotations", ("membrane", "core"), user="bob") as made:
+            made.do({"op": "brush", "feature": "membrane", "slice": 5, "points": [[20, 20]], "radius": 4})
+            for feature in own:
+                boxes(made, feature, {"slice": 5, "centre": [20, 20], "side": 40})
+    folders = [str(tmp_path / f"{name}.annotations") for name in ("TS_01", *names)]
+    code, *said = volengine(
+        "annotate", "export", *folders, "--out", str(tmp_path / "all"), "--features", "membrane,core"
+    )
+    assert code == 0
+    assert "third.annotations: no training boxes" in "".join(said)
+    recipe = recipe_of(str(tmp_path / "all" / "train.yaml"))
+    assert (recipe.features, recipe.network, recipe.patch) == (("membrane", "core"), "unet", (1, 32, 32))
+    alone = recipe_of(ve.export_training(annotated, tmp_path / "alone").recipe)
+    assert [(s.features, s.box_vox, len(s.labels)) for s in recipe.samples] == [
+        *((s.features, s.box_vox, 1) for s in alone.samples),
+        (("membrane",), 40, 1),
+    ]
+    sources = open_sources(recipe.samples, recipe.rules())
+    assert np.sum([source.positives for source in sources], axis=0).tolist() == [3, 1]
+    assert ({s.use for s in recipe.samples}, recipe.validation_share) == ({"train"}, 0)  # there are few boxes of each
+    (url, _, group), (other, _, _) = (made.samples[0].labels[0].partition("#") for made in (recipe, alone))
+    assert (ve.open_volume(url, group=group)[:] == ve.open_volume(other, group=group)[:]).all()
+    with pytest.raises(InputError, match=r"train\.yaml exists"):
+        ve.export_all(folders, tmp_path / "all")
+    with pytest.raises(InputError, match="No tomogram has a training box of core"):
+        ve.export_all(folders[1:], tmp_path / "others", ("core",))
+    assert not (tmp_path / "others").exists()

@@ -120,7 +120,7 @@ def export_training(
             samples += _samples(facts, name, labels, kinds, exported.boxes[name])
     if not samples:
         return exported
-    recipe = {"features": list(exported.labels), "samples": samples, **_network(samples)}
+    recipe = {"features": list(exported.labels), "samples": samples, **network_of(samples)}
     path = out / RECIPE
     if path.exists() and not overwrite and path.read_text() != yaml_text(recipe):
         raise InputError(f"{path} exists. Use --overwrite to replace it, or give another folder.")
@@ -179,8 +179,8 @@ def _grown(box: Box, shape: Index3) -> Box:
     return Box(index3(low), index3(high))
 
 
-def _network(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A 2D network if everything is annotated in slices; else what a training does by default."""
+def network_of(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Network and patch for samples: 2D if all is annotated in slices; else what a training does by default."""
     if any("region" in sample for sample in samples):
         return {}
     sides = [sample.get("box_vox", PATCH[1]) for sample in samples]

@@ -1,6 +1,7 @@
 // Annotating: one tomogram, one slice. What is drawn is sent as an operation of the annotations, one after the other; the
 // labels on the screen are always those that the server has answered.
 import { annotateKeys } from "./annotate_keys.js";
+import { Answers } from "./answers.js";
 import { Between } from "./between.js";
 import { Contrast, short } from "./contrast.js";
 import { Marks } from "./marks.js";
@@ -34,6 +35,7 @@ export class Annotate {
     this.contrast = new Contrast(this.view);
     this.marks = new Marks(this.view, this);
     this.between = new Between(this);
+    this.answers = new Answers(this);
     this.tools = new Tools(this.view, this);
     this.slices = new Slices((asked, slice) => this.arrived(asked, slice));
     this.connect();
@@ -44,7 +46,7 @@ export class Annotate {
   // -- tomogram and slice -----------------------------------------------------------------------------------
 
   async show(number) {
-    if (number === this.number && this.tomogram) return this.refresh();
+    if (number === this.number && this.tomogram) return this.answers.again();
     this.bench.say(`Opening ${this.bench.facts.tomograms[number]} …`);
     this.between.cancel();
     this.tools.cancel();
@@ -63,8 +65,7 @@ export class Annotate {
     $("shape").textContent = `${shape.join(" × ")} voxels of ${short(size[2])} Å`;
     $("notes").replaceChildren(...notes.map((note) => made("li", note)));
     $("said").hidden = !notes.length;
-    $("taking").hidden = !predictions.length;
-    $("prediction").replaceChildren(made("option", "none", { value: "" }), ...predictions.map((one) => made("option", one.name, { value: one.key })));
+    this.bench.trying(() => this.answers.list(predictions)); // models may take a moment
     this.places = {};
     this.contrast.forget(tomogram.contrast);
     this.hidden.clear();
@@ -74,7 +75,7 @@ export class Annotate {
     this.view.fit();
     this.bench.say("");
     document.body.dataset.shown = name;
-    return undefined;
+    return this.answers.asked();
   }
 
   neighbour(step) {
@@ -125,6 +126,13 @@ export class Annotate {
     this.tell(this.tools.at);
     document.body.dataset.slice = `${asked.axis}=${asked.index}`;
     document.body.dataset.version = String(labels.head.version);
+    this.bench.trying(() => this.answers.want(asked)); // it takes longer than the slice
+  }
+
+  // What a model answers has come.
+  answered() {
+    this.predicted = this.answers.here(this);
+    this.paintLabels();
   }
 
   // -- what is annotated ------------------------------------------------------------------------------------
@@ -339,10 +347,7 @@ export class Annotate {
     names.sort((a, b) => (a.name === this.feature) - (b.name === this.feature)); // the one in hand on top
     const layers = names.filter((one) => this.labels.by.has(one.name)).map((one) => ({ labels: this.labels.by.get(one.name), colour: one.colour }));
     if (this.predicted) {
-      const above = Math.round(65535 * Number($("above").value));
-      const found = new Uint8Array(this.predicted.length);
-      for (let at = 0; at < found.length; at++) found[at] = this.predicted[at] > above ? 1 : 0;
-      layers.unshift({ labels: found, colour: ASIDE });
+      layers.unshift({ labels: this.above(), colour: ASIDE });
     }
     const preview = this.between.on(this.axis, this.index);
     if (preview) layers.push({ labels: preview, colour: ASIDE });
@@ -354,6 +359,7 @@ export class Annotate {
   async readPredicted({ number, axis, index }) {
     const key = $("prediction").value;
     if (!key) return null;
+    if (this.answers.chosen()) return this.answers.here({ number, axis, index });
     const query = new URLSearchParams({ axis, index, prediction: key });
     const answer = await fetch(new URL(`api/tomograms/${number}/slice?${query}`, document.baseURI));
     if (!answer.ok) throw new Error((await answer.json()).error);
@@ -363,12 +369,22 @@ export class Annotate {
   async showPredicted() {
     this.predicted = await this.readPredicted(this);
     this.paintLabels();
+    await this.answers.want(this);
+  }
+
+  above() {
+    const above = Math.round(65535 * Number($("above").value));
+    return this.predicted && Uint8Array.from(this.predicted, (value) => (value > above ? 1 : 0));
   }
 
   take(all) {
     const prediction = $("prediction").value;
     if (!prediction) return this.bench.say("Choose a prediction first.", true);
     if (!this.ready()) return undefined;
+    if (this.answers.chosen()) {
+      if (!this.predicted) return this.bench.say("The model has not answered yet.", true);
+      return this.send({ op: "runs", ...this.slice(), runs: this.answers.runs(this.above(), this.view.slice.columns), ...this.value(false) });
+    }
     const parts = [":", ":", ":"];
     if (!all) parts[AXES.indexOf(this.axis)] = `${this.index}:${this.index + 1}`;
     const operation = { op: "take", feature: this.feature, prediction, above: Number($("above").value), box: parts.join(","), replace: $("replace").checked };

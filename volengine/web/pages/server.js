@@ -10,7 +10,8 @@ async function answered(path, options) {
   let answer;
   try {
     answer = await fetch(address(path), options);
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new ServerError("The server does not answer. Has it ended, or the tunnel to it?");
   }
   if (!answer.ok) {

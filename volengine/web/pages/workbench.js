@@ -7,6 +7,7 @@ import { Picks } from "./picks.js";
 import { Run } from "./run.js";
 import { get } from "./server.js";
 import { Tune } from "./tune.js";
+import { Teach } from "./teach.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -72,6 +73,7 @@ const bench = {
 const SECTIONS = {
   gallery: { made: Gallery },
   annotate: { made: Annotate, one: true },
+  teach: { made: Teach },
   tune: { made: Tune, one: true },
   picks: { made: Picks },
   models: { made: Models },

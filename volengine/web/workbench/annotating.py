@@ -171,7 +171,7 @@ class Annotating:
         """The labels of a slice, of each feature that has any there, framed as of :func:`framed`."""
         across = axis_number(axis)
         shape = self.project.opened(number).volume.shape
-        box = _slice_box(shape, across, index)
+        box = slice_box(shape, across, index)
         planes: dict[str, NDArray[np.uint8]] = {}
         version = 0
         with self.using(number) as annotations:
@@ -200,7 +200,7 @@ class Annotating:
         """
         across = axis_number(axis)
         shape = self.project.opened(number).volume.shape
-        _slice_box(shape, across, index)
+        slice_box(shape, across, index)
         with self.using(number) as annotations:
             if annotations is None:
                 raise InputError("interpolate: nothing is drawn yet.")
@@ -215,7 +215,7 @@ class Annotating:
                 if last - first < 2:
                     raise InputError(f"interpolate: there is no slice between {first} and {last}.")
                 ends = [
-                    np.take(layers.labels(feature, _slice_box(shape, across, n)), 0, across) == 1 for n in (first, last)
+                    np.take(layers.labels(feature, slice_box(shape, across, n)), 0, across) == 1 for n in (first, last)
                 ]
         masks = interpolated(ends[0], ends[1], last - first - 1)
         head = {"between": [first, last], "shape": list(ends[0].shape), "count": len(masks)}
@@ -327,7 +327,14 @@ def framed(head: Mapping[str, Any], planes: Any) -> bytes:
     return struct.pack("<I", len(text)) + text + body
 
 
-def _slice_box(shape: tuple[int, int, int], axis: int, index: int) -> Box:
+def slice_box(shape: tuple[int, int, int], axis: int, index: int) -> Box:
+    """The box of a slice.
+
+    Raises
+    ------
+    InputError
+        There is no such slice.
+    """
     if not 0 <= index < shape[axis]:
         raise InputError(f"Slice {index} is not one of the {shape[axis]} (0 to {shape[axis] - 1}).")
     start, stop = [0, 0, 0], list(shape)

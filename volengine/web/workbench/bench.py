@@ -25,6 +25,7 @@ from volengine.web.workbench.notes import Notes, read_lists, write_list
 from volengine.web.workbench.project import GATED, Project
 from volengine.web.workbench.running import Running
 from volengine.web.workbench.slices import Slices
+from volengine.web.workbench.teaching import Teaching
 from volengine.web.workbench.thumbnails import thumbnail, thumbnail_name
 
 AT_ONCE = {
@@ -35,6 +36,8 @@ AT_ONCE = {
     "tuning": 1,
     "models": 1,
     "jobs": 2,
+    "predicting": 1,
+    "teaching": 1,
 }
 """Calls of a kind that run at the same time: neither thumbnails nor facts of a thousand tomograms hold up slices."""
 BINARY = "application/octet-stream"
@@ -62,6 +65,7 @@ class Bench:
         self.models = Models(project.folder, writable=project.writable, links=project.recipe.links)
         self.jobs = Jobs(project.folder / "jobs")
         self.running = Running(project, self.jobs)
+        self.teaching = Teaching(project, self.annotating, self.jobs)
         self._readers: dict[str, Readers] = {}
 
     async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:

@@ -1,0 +1,108 @@
+"""Teaching in a real browser: boxes, a training that is watched, and its model on the slice in view."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from web_results import BASE, HOSTILE, OPTIONS, write_mrc
+
+import volengine
+from volengine.core.boxes import Box
+
+SHAPE = (10, 80, 112)
+SECONDS = 400_000
+"""Milliseconds until something must have come, on a machine that does much else."""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a tomogram, in which a feature has six training boxes."""
+    folder = tmp_path_factory.mktemp("school")
+    (folder / "annotations").mkdir()
+    voxels = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    voxels[:, 36:44] -= 2.0
+    source = write_mrc(folder / "TS_01.mrc", voxels)
+    with volengine.new_annotations(source, folder / "annotations" / "TS_01.annotations", ("core",)) as made:
+        for z in (2, 7):
+            made.do(
+                {"op": "polygon", "feature": "core", "slice": z, "points": [[36, 0], [36, 111], [43, 111], [43, 0]]}
+            )
+            for x in (16, 56, 96):  # the outer ones are kept for validation
+                made.do({"op": "box", "feature": "core", "slice": z, "centre": [40, x], "side": 32})
+    (folder / "models").mkdir()
+    (folder / "models" / f"{HOSTILE}.safetensors").write_bytes(b"none")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def link(project: Path) -> Iterator[str]:
+    program = Path(sys.executable).with_name("volengine")
+    command = [program, "workbench", str(project), "--user", "ada", "--no-browser", "--base-path", BASE]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    found = next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))
+    yield found[1]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+
+
+def test_a_model_is_trained_watched_and_asked(browser: Any, link: str, project: Path) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    p, wrong, asked = context.new_page(), [], []
+    p.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
+    p.on("pageerror", lambda error: wrong.append(str(error)))
+    p.on("request", lambda request: asked.append(request.url))
+    p.goto(link)
+    p.get_by_role("button", name="TS_01", exact=True).click()
+    p.wait_for_selector("body[data-shown='TS_01']", timeout=SECONDS)
+    p.get_by_role("button", name="Teach", exact=True).click()
+    p.wait_for_selector("body[data-teach=ready]", timeout=SECONDS)
+    assert p.locator("#teachFeatures input").is_checked()  # there is one
+    assert "6 boxes in 1" in p.inner_text("#teachFeatures")
+    assert p.input_value("#teachName") == "core-1"
+    for field, value in (("#teachEpochs", "2"), ("#teachSteps", "8"), ("#teachBatch", "1")):
+        p.fill(field, value)
+    p.locator("#teachForm button").press("Enter")
+    p.wait_for_selector(".training[data-model='core-1']", timeout=SECONDS)
+    p.wait_for_selector(".training[data-state=done]", timeout=SECONDS)
+    card = p.locator(".training")
+    assert "epoch 2 of 2" in card.inner_text()
+    assert card.locator("polyline").count() == 2
+    assert "validation" in card.locator("svg").get_attribute("aria-label")
+    assert card.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    card.locator("summary").click()
+    assert "volengine train" in card.locator("pre").last.inner_text()
+    model = project / "models" / "core-1.safetensors"
+    assert model.is_file()
+    card.get_by_role("button", name="Look at slices").click()
+    p.wait_for_selector("body[data-answer^='z=']", timeout=SECONDS)
+    assert p.locator("#prediction option:checked").inner_text() == "core by core-1.safetensors"
+    assert "volengine segment" in p.inner_text("#answerSaid")
+    index = int(p.input_value("#index"))
+    recipe = volengine.SegmentRecipe(models=(str(model),))
+    stored = volengine.segment(project / "TS_01.mrc", project / "whole", recipe, OPTIONS)["core"].read()[index]
+    parts = {above: (stored * 257.0 > round(655.35 * above)).mean() for above in range(1, 100)}
+    above = min(parts, key=lambda one: abs(parts[one] - 0.5))
+    p.locator("#above").fill(f"{above / 100}")
+    p.click("#takeSlice")
+    p.wait_for_timeout(50)
+    p.wait_for_selector("body[data-waiting='0']", timeout=SECONDS)
+    expected = stored * 257.0 > round(655.35 * above)
+    with volengine.Annotations(project / "annotations" / "TS_01.annotations") as made:
+        found = made.labels("core", Box((index, 0, 0), (index + 1, *SHAPE[1:])))[0]
+    assert 0 < expected.sum() < expected.size
+    assert np.array_equal(found, expected)
+    assert p.title() != "1"  # a hostile name is text
+    assert wrong == []
+    origin = urlsplit(link)
+    assert all(urlsplit(one)[:2] == origin[:2] and urlsplit(one).path.startswith(BASE) for one in asked)
+    context.close()
