@@ -43,6 +43,7 @@ BESIDE = (
 
 KINDS = ("PathLike", "PathsLike", "PathsByFeature")
 NO_PATHS = {
+    "digest",
     "name",
     "user",
     "notes",
@@ -65,7 +66,7 @@ def _annotations(folder: Path) -> volengine.Annotations:
 
 
 NEEDED: dict[str, Any] = {
-    "operations": {"annotate": ()},
+    "operations": {"annotate": (), "curate": ()},
     "annotations": {"export_training": _annotations},
     "recipe": {
         "segment": volengine.SegmentRecipe(models="m.safetensors"),  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import small_people  # noqa: F401  # its cases
 import small_surfaces  # noqa: F401  # its cases
 from small_cases import CASES, SmallRuns, case, command
 from small_inputs import (
@@ -89,34 +90,6 @@ def _sweep(runs: SmallRuns, out: Path) -> None:
     ve.sweep(given, out / "tried", ve.RunRecipe.from_json(steps), what, quiet(), progress=False)
     for made in ("sweep.png", "sweep.svg", "sweep.json"):
         (out / "tried" / made).unlink()
-
-
-@case("annotate")
-def _annotate(runs: SmallRuns, out: Path) -> None:
-    """Strokes of two users from lines, an undo of the earlier one, and training data."""
-    import volengine as ve
-
-    lines = runs.file("strokes.jsonl", lambda p: Path(p).write_text("\n".join(map(json.dumps, STROKES))))
-    tomogram = runs.tomogram()
-    command("annotate", "new", tomogram, "--out", out / "a.annotations", "--features", "shell", "--user", "ada")
-    command("annotate", "stroke", out / "a.annotations", lines, "--user", "ada")
-    stroke = {"op": "brush", "feature": "shell", "axis": "x", "slice": 9, "points": [[4, 20], [14, 8]], "radius": 3}
-    ve.annotate(out / "a.annotations", [{**stroke, "value": "background"}, {"op": "undo"}, {"op": "redo"}], "bob")
-    command("annotate", "undo", out / "a.annotations", "--user", "ada", "--version", "2")
-    command("annotate", "export", out / "a.annotations", "--out", out / "training")
-    (out / "training" / "train.yaml").unlink()  # it names this machine's folders
-    for name in ("journal", "annotations.json"):  # times of strokes, and a random name
-        (out / "a.annotations" / name).unlink()
-
-
-STROKES = (
-    {"op": "brush", "feature": "shell", "slice": 8, "points": [[6, 6], [20, 22]], "radius": 3.5},
-    {"op": "polygon", "feature": "shell", "slice": 8, "points": [[4, 4], [4, 18], [16, 9]]},
-    {"op": "fill", "feature": "shell", "slice": 5, "seed": [10, 10], "radius": 8, "band": 2},
-    {"op": "brush", "feature": "shell", "slice": 12, "points": [[8, 8], [18, 18]], "radius": 6},
-    {"op": "interpolate", "feature": "shell", "between": [8, 12], "value": "ignore"},
-    {"op": "box", "feature": "shell", "slice": 8, "centre": [12, 12], "side": 16},
-)
 
 
 @case("picture")

@@ -6,10 +6,10 @@ first transaction holds where the picks of the table were. A table that was writ
 until what was said is carried over to the picks at the same places; a number never means another pick.
 
 >>> curation = new_curation("TS_01__ribosome.star", "ribosome.curation")
->>> curation.do({"op": "reject", "where": "x_vox > 21"}, user="ada").version
+>>> curation.do({"op": "reject", "where": "x_vox > 10"}, user="ada").version
 1
 >>> curation.counts()
-{'accepted': 0, 'rejected': 0, 'undecided': 2, 'deleted': 0}
+{'accepted': 0, 'rejected': 1, 'undecided': 1, 'deleted': 0}
 """
 
 from __future__ import annotations
