@@ -9,7 +9,7 @@ from typing import Any
 
 from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, MissingError
-from volengine.core.paths import PathLike, path_text, place_key
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.yaml_recipes import read_yaml, yaml_text
 from volengine.io.picks import read_picks
 from volengine.tasks.annotate.export import RECIPE, Exported, export_training, network_of
@@ -29,7 +29,7 @@ class ExportedAll:
 
 
 def export_all(
-    folders: Sequence[PathLike], out: PathLike, features: Sequence[str] = (), *, overwrite: bool = False
+    folders: PathsLike, out: PathLike, features: Sequence[str] = (), *, overwrite: bool = False
 ) -> ExportedAll:
     """Write the annotations of several tomograms as training data of one training.
 
@@ -65,7 +65,7 @@ def export_all(
     >>> len(made.of), made.recipe
     (2, 'both/train.yaml')
     """
-    places = [Path(path_text(folder)) for folder in folders]
+    places = [Path(folder) for folder in path_texts(folders)]
     if not places:
         raise MissingError("There are no annotations; draw, and set training boxes.")
     names = [place_key(place.stem) for place in places]
