@@ -9,7 +9,7 @@ from typing import Any
 
 from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, MissingError
-from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts, place_key
 from volengine.core.yaml_recipes import read_yaml, yaml_text
 from volengine.io.picks import read_picks
 from volengine.tasks.annotate.export import RECIPE, Exported, export_training, network_of
