@@ -61,3 +61,16 @@ def test_memory_is_that_of_the_task_however_the_job_asked_for_it(name: str, give
     else:
         assert done.returncode == 2
         assert "How much memory" in done.stderr
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 75])
+def test_a_job_that_requeues_itself_ends_with_the_exit_code_of_the_run(code: int, tmp_path: Path) -> None:
+    """The lines of how-to-run.md, with and without the shell's option to end at the first error."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to-run.md").read_text()
+    (lines,) = re.findall(r"```bash\n(volengine run [^`]*scontrol requeue[^`]*)```", page)
+    for first in ("", "set -euo pipefail\n"):
+        script = f"{first}volengine() {{ return {code}; }}\nscontrol() {{ echo again $2; }}\n{lines}"
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, env={"SLURM_JOB_ID": "7"}, cwd=tmp_path
+        )
+        assert (done.returncode, done.stdout) == (code, "again 7\n" if code == 75 else "")

@@ -254,7 +254,7 @@ def import_(folder: str, file: str, feature: str, radius: float | None, user: st
     "suggest",
     examples=(
         "volengine annotate suggest predictions --feature membrane --annotations annotations --out next",
-        "volengine annotate suggest 'new/*__membrane.ome.zarr' --other 'old/*__membrane.ome.zarr' --out next",
+        "volengine annotate suggest 'new/*membrane*' --other 'old/*membrane*' --out next",
     ),
 )
 @click.argument("predictions", nargs=-1, required=True)

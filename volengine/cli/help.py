@@ -58,8 +58,16 @@ def record(param: click.Option, ctx: click.Context, title: str) -> tuple[str, st
     names, text = param.get_help_record(ctx) or ("", "")
     text = " ".join(text.split())
     if title != MESSAGES and not STATED.search(text):
-        text += " [default: no]" if param.is_flag else " [default: none]"
+        text += f" [default: {_default(param, ctx)}]"
     return names, text
+
+
+def _default(param: click.Option, ctx: click.Context) -> str:
+    """The default of an option as help says it."""
+    value = param.get_default(ctx)
+    if param.is_flag:
+        return "yes" if value is True else "no"
+    return "none" if value is None or value == () else str(value)
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter, own: Sections) -> None:

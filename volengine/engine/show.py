@@ -110,8 +110,9 @@ def status(run_dir: str, *, details: bool = False) -> str:
 
 def _meant(out: Path) -> str:
     """The run folders of an output, which may be meant: in a folder of outputs, and beside a single one."""
-    beside = out.with_name(out.name + ".run") if out.name else out
-    found = [*sorted(one for one in out.glob("*.run") if one.is_dir()), *([beside] if beside.is_dir() else [])]
+    within = sorted(one for pattern in ("*.run", "run", "*/run") for one in out.glob(pattern))
+    beside = [out.with_name(out.name + ".run")] if out.name else []
+    found = [one for one in (*within, *beside) if (one / "plans").is_dir()]
     return f" Is {' or '.join(map(str, found[:FEW]))} meant?" if found else ""
 
 

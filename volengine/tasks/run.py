@@ -224,7 +224,7 @@ def _recipe_of(entry: Entry, recipe: RunRecipe) -> RunRecipe:
     convert = convert_recipe(recipe.convert, entry.parameters)
     if not is_file(entry.source) or entry.name != file_name_of(entry.source):
         convert = convert.with_(name=entry.name)
-    segment = None if recipe.segment is None else segment_recipe(recipe.segment, entry.parameters)
+    segment = segment_recipe(recipe.segment, entry.parameters)
     filters = filter_recipe(recipe.filter, entry.parameters)
     return recipe.with_(
         convert=convert, filter=filters, segment=segment, pick=pick_recipes(recipe.pick, entry.parameters)

@@ -155,6 +155,7 @@ def test_any_text_comes_back_and_a_change_changes_one_cell(
     path = Path(f"m{ending}")
     words = [word, *(text for row in rows for text in row.values())]
     assume(ending != ".star" or not any({"'", '"'} <= set(text) or "\t" in text for text in words))  # refused
+    assume(ending != ".star" or not {".", "?"} & set(words))
     full = [{"source": f"s{n}.mrc", **{k: v for k, v in row.items() if v}} for n, row in enumerate(rows)]
     start = parse(empty(path, ["source", "name", "group"]), path)
     form = parse(start.changed({}, full), path)

@@ -4,6 +4,7 @@ is what the next run does."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,14 @@ def test_those_of_higher_priority_come_first_and_values_are_checked_at_once(
     with pytest.raises(InputError, match="given alone"):
         run([manifest, raw], tmp_path / "out", recipe, QUIET)
     assert not (tmp_path / "out").exists()
+    bare = RunRecipe(convert=recipe.convert)  # neither segment nor pick
+    for columns in ("pick.ball.threshold", "pick.spacing_nm", "segment.tta"):
+        value = {"segment.tta": "flips4"}.get(columns, "5")
+        manifest.write_text(f"source,{columns}\nraw/a.mrc,{value}\n")
+        with pytest.raises(InputError, match=rf"line 2, {re.escape(columns)}: the recipe has no step"):
+            run_jobs_of([str(manifest)], str(tmp_path / "bare"), bare, QUIET)
+    manifest.write_text("source,threshold,invert\nraw/a.mrc,0.5,true\n")  # of the collection, whatever the recipe
+    assert len(run_jobs_of([str(manifest)], str(tmp_path / "bare"), bare, QUIET)[0]) == 1
 
 
 def test_the_command(tmp_path: Path, raw: Path, recipe: RunRecipe, volengine: Command) -> None:

@@ -222,9 +222,19 @@ def filter_recipe(recipe: FilterRecipe | None, parameters: Sequence[Parameter]) 
     return recipe.with_(steps=tuple(_with(s, [p for p in mine if p.target.feature == s.name]) for s in steps))
 
 
-def segment_recipe(recipe: SegmentRecipe, parameters: Sequence[Parameter]) -> SegmentRecipe:
-    """Return the recipe of a segmentation with a tomogram's own values."""
-    made: SegmentRecipe = _with(recipe, [p for p in parameters if p.target.step == "segment"])
+def segment_recipe(recipe: SegmentRecipe | None, parameters: Sequence[Parameter]) -> SegmentRecipe | None:
+    """Return the recipe of a segmentation with a tomogram's own values.
+
+    Raises
+    ------
+    InputError
+        A value is for a segmentation, and the recipe has none.
+    """
+    mine = [p for p in parameters if p.target.step == "segment"]
+    if recipe is None:
+        _refuse_without_step(mine)
+        return None
+    made: SegmentRecipe = _with(recipe, mine)
     return made
 
 
@@ -234,16 +244,25 @@ def pick_recipes(recipes: Sequence[PickRecipe], parameters: Sequence[Parameter])
     Raises
     ------
     InputError
-        A value is for a feature that the recipe does not pick.
+        A value is for a feature that the recipe does not pick, or for picks, and the recipe has none.
     """
     mine = [p for p in parameters if p.target.step == "pick"]
     features = [recipe.feature for recipe in recipes]
+    if not recipes:
+        _refuse_without_step(mine)
     for one in mine:
         if recipes and one.target.feature and one.target.feature not in features:
             raise InputError(
                 f"{one.where}: the recipe does not pick {one.target.feature!r}; it picks {', '.join(features)}."
             )
     return tuple(_with(r, [p for p in mine if p.target.feature in ("", r.feature)]) for r in recipes)
+
+
+def _refuse_without_step(parameters: Sequence[Parameter]) -> None:
+    """Refuse values of a step that the recipe does not have, but for those of the columns that any collection has."""
+    for one in parameters:
+        if one.target.feature or f"{one.target.step}.{one.target.field}" not in SHORT.values():
+            raise InputError(f"{one.where}: the recipe has no step {one.target.step!r}.")
 
 
 def _with(recipe: Any, parameters: Sequence[Parameter]) -> Any:

@@ -111,6 +111,8 @@ def _cell(value: str) -> str:
     """
     if _PLAIN.fullmatch(value) and not _WORD.match(value):
         return value
+    if value and value in NOTHING:
+        raise InputError(f"STAR cannot hold {value!r}, by which it says that there is nothing; give another value.")
     quote = "'" if '"' in value else '"'
     if quote in value or re.search(r"[^\S ]", value):
         raise InputError(f"STAR cannot hold {value!r}, which has both kinds of quotes, a tab or a line end; rename it.")
