@@ -322,3 +322,15 @@ def test_the_uncertainty_beside_a_prediction_is_not_picked_from_nor_scored(tmp_p
     code, said, error = volengine("score", out, str(tmp_path / "truth.mrc"))
     assert code == 0, error
     assert [line.split()[0] for line in said.splitlines()] == ["feature", "m"]
+
+
+def test_a_file_without_a_voxel_size_is_answered_by_the_options_of_the_verb(volengine: Command, tmp_path: Path) -> None:
+    with mrcfile.new(tmp_path / "mask.mrc") as file:
+        file.set_data(np.ones((4, 8, 8), np.int8))
+        file.header.cella = 0
+    _, _, said = volengine("surface", str(tmp_path / "mask.mrc"), "--out", str(tmp_path / "a.surfaces"))
+    assert "angstrom: --voxel-size 10.5" in said
+    assert "convert" not in said
+    _, _, said = volengine("skeleton", str(tmp_path / "mask.mrc"), "--out", str(tmp_path / "a.ome.zarr"))
+    assert "volengine convert" in said
+    assert "--kind labels" in said

@@ -86,7 +86,7 @@ class Common:
             try:
                 return super().invoke(ctx)  # type: ignore[misc]
             except VolengineError as error:
-                if len(error.args) == 1:
+                if len(error.args) == 1 and not isinstance(self, click.Group):  # a group has none of its verb's options
                     names = [str(param.name) for param in self.params if isinstance(param, click.Option)]
                     error.args = (as_options(str(error), names),)
                 raise

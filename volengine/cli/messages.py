@@ -100,8 +100,8 @@ def as_options(text: str, names: Collection[str]) -> str:
     >>> as_options("Profiles are read from a tomogram; give tomogram or volume.", ["tomogram", "volume"])
     'Profiles are read from a tomogram; give --tomogram or --volume.'
     >>> said = as_options("a b.mrc: no voxel size. Give the true voxel size, in angstrom: --voxel-size 10.5.", ["box"])
-    >>> said.partition(". ")[2]  # each file is left as it is
-    "First write a store that states the true one: volengine convert 'a b.mrc' --out 'a b.ome.zarr' --voxel-size 10.5."
+    >>> said.partition(". ")[2].partition("): ")[2]  # each file is left as it is
+    "volengine convert 'a b.mrc' --out 'a b.ome.zarr' --voxel-size 10.5."
     >>> as_options("set format to one of relion, csv.", ["read_as", "to"])
     'give --read-as or --to, one of relion, csv.'
     >>> as_options("set format to one of relion, csv.", ["picks"])[:60]
@@ -146,7 +146,8 @@ def _store_first(match: re.Match[str]) -> str:
     store = re.sub(r"(\.ome)?\.[A-Za-z0-9]+/?$", "", path)
     store = f"{store}_sized.ome.zarr" if path.rstrip("/").endswith(".zarr") else f"{store}.ome.zarr"
     command = f"volengine convert {shlex.quote(path)} --out {shlex.quote(store)} --voxel-size{match['size'] or ' 10.5'}"
-    return f"{match['before']}First write a store that states the true one: {command}"
+    kinds = "a mask or labels: and --kind labels; a prediction: --kind probability"
+    return f"{match['before']}First write a store that states the true one ({kinds}): {command}"
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from filtered_tomograms import QUIET, filtered, noise, tomogram
 
 import volengine as ve
 from volengine.core.errors import InputError
+from volengine.engine.ledger import RunFolder
+from volengine.tasks.filter.description import FilterOutputs
+from volengine.tasks.filter.plan import plan_filter
 
 
 @pytest.mark.parametrize(
@@ -124,3 +127,16 @@ def test_a_worker_that_is_too_small_is_refused_with_both_numbers(tmp_path):
         ve.filter(
             tmp_path / "a.mrc", tmp_path / "a.ome.zarr", {"steps": [{"low_pass": 40}]}, QUIET.with_(memory_limit="1GB")
         )
+
+
+def test_what_may_be_meant_otherwise_is_said(tmp_path):
+    labels = np.zeros((16, 32, 32), np.int16)
+    labels[4:9, 8:20, 6:20], labels[10:14, 20:30, 8:30] = 1, 7
+    with mrcfile.new(tmp_path / "labels.mrc") as file:
+        file.set_data(labels)
+        file.voxel_size = 10.0
+    request = ve.FilterRecipe(steps=["invert", {"deconvolve": {"defocus_um": [-5]}}])
+    source, out = ve.open_volume(tmp_path / "labels.mrc"), FilterOutputs(str(tmp_path / "a.ome.zarr"))
+    said = " ".join(plan_filter(source, request, out, RunFolder(str(tmp_path / "run")).plan("labels"), QUIET).notes)
+    assert "3 whole numbers (0, 1, 7)" in said
+    assert "overfocus: is the sign meant?" in said

@@ -111,7 +111,7 @@ def reading_of(volume: Volume, scale: float | None, prefix: str, options: RunOpt
         raise InputError(
             f"{where} is a tomogram by its own words (kind intensity); {what} reads predictions. Segment it first. If "
             "it does hold probabilities from 0 to 1 (integers: to 255), convert it with --kind probability, or say so "
-            f"with --scale {1 if dtype.kind == 'f' else 255}."
+            f"with --scale {1 if dtype.kind == 'f' else 255}; a mask or labels: convert it with --kind labels."
         )
     made = prediction_dtype(dtype, scale)
     if scale is not None or dtype.kind == "f" or (dtype == np.uint8 and is_ours(volume)):

@@ -23,6 +23,7 @@ from volengine.io.tilts import TiltSeries
 from volengine.ops.filters.ctf import Lens, Ratio, first_zero
 from volengine.ops.filters.short import Bound
 from volengine.ops.resample import resampled_shape
+from volengine.tasks.common.densities import check_densities
 from volengine.tasks.common.images import StoreOptions, image_spec
 from volengine.tasks.common.made import image_made
 from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of
@@ -83,6 +84,7 @@ def plan_filter(
     read, before = unpacked(source, folder)
     tolerance = recipe.tolerance if recipe.transform == "blocks" else None
     chain = Chain(read, waits_for(before), folder, options, (recipe.faces, recipe.pad_vox), tolerance, list(before))
+    looked = check_densities(source, "a filter's source")
     notes = [_add(chain, step, source) for step in steps]
     chain.end()
     notes += [f"in blocks, different from the whole by {bound.said()}" for bound in chain.bounds]
@@ -108,7 +110,7 @@ def plan_filter(
         tuple(images),
         recipe={"filter": recipe.to_json()},
         finish=tuple(finish),
-        notes=tuple(notes),
+        notes=(*looked, *notes),
     )
 
 
@@ -285,6 +287,8 @@ def _deconvolve(chain: Chain, step: Deconvolve) -> str:
     )
     low, high = min(step.defocus_um), max(step.defocus_um)
     shown = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g} ({len(step.defocus_um)} tilts)"
+    if low < 0:
+        shown += " (negative, which is overfocus: is the sign meant?)"
     return f"deconvolve: underfocus {shown} micrometre, {step.parametrisation if step.mode == 'wiener' else step.mode}"
 
 
