@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from volengine.core.errors import VolengineError
 from volengine.core.surface import Surface
 from volengine.core.text import counted
-from volengine.core.units import format_bytes
+from volengine.core.units import NM_TO_ANGSTROM, format_bytes
 from volengine.io.surfaces import FACTS, SurfaceSet, open_surfaces
 from volengine.ops.pictures import Colour
 from volengine.ops.surfaces.section import joined, section
@@ -26,10 +26,10 @@ from volengine.tasks.common.set_means import measured_of
 from volengine.tasks.picture.frame import Frame
 from volengine.tasks.picture.overlays import Overlay
 
-LARGEST_MESH, LARGEST_SET = 2**25, 2**28
+LARGEST_MESH, LARGEST_SET = 2**24, 2**27
 """Bytes of the largest mesh that is read, and of the meshes of a set; of larger ones the page has the table alone."""
-MESH_MEMORY = 10
-"""Memory that reading and cutting a mesh takes, times the bytes of its file; measured 5 to 7."""
+MESH_MEMORY = 20
+"""Memory that reading and cutting a mesh takes, times the bytes of its file; measured 17 to 20 with binary PLY."""
 LINE_BYTES = 60_000
 """Bytes of all outlines of a page; if they are longer, they are drawn on a coarser grid."""
 FINEST = 0.5
@@ -181,11 +181,11 @@ def looked_at(path: str, told: Told) -> Meshes:
         return found
     values, areas = [], []
     for mesh in meshes_of(surfaces, told):
-        column = mesh.columns.get(THICKNESS)
-        if column is not None:
+        if THICKNESS in mesh.columns:
+            column = np.asarray(mesh.columns[THICKNESS], np.float64)
             known = np.isfinite(column)
-            values.append(np.asarray(column, np.float64)[known])
-            areas.append(mesh.vertex_areas[known] / 100)
+            values.append(column[known])
+            areas.append(mesh.vertex_areas[known] / NM_TO_ANGSTROM**2)
     thickness, area = (np.concatenate([np.zeros(0), *columns]) for columns in (values, areas))
     if thickness.size:
         found.edges, found.counts = number_counts(thickness, weights=area)

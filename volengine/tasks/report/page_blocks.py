@@ -24,7 +24,7 @@ from volengine.tasks.common.named import feature_of, open_sized
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.report import counted as counting
 from volengine.tasks.report.description import MARKER, PAGES, THUMBS, Row, Shown, page_name
-from volengine.tasks.report.meshes import LARGEST_MESH, MESH_MEMORY, Told, looked_at, state_of
+from volengine.tasks.report.meshes import LARGEST_MESH, LARGEST_SET, MESH_MEMORY, Told, looked_at, state_of
 from volengine.tasks.report.page import Feature, Looked, facts_of, page_text, row_of, write_page
 from volengine.tasks.report.past import Past, Prediction, Table, past_of
 from volengine.tasks.report.recipe import ReportRecipe
@@ -73,7 +73,8 @@ def make_page_bytes() -> int:
     Meshes are read before and after it.
     """
     values = 40 * counting.MOST_PICKED + 16 * counting.BLOCK_VOXELS + 8 * counting.LARGEST_TABLE
-    return max(values, MESH_MEMORY * LARGEST_MESH) + 2**27
+    meshes = MESH_MEMORY * LARGEST_MESH + LARGEST_SET // 2  # a vertex has 16 bytes of values, of at least 40 of a file
+    return max(values, meshes) + 2**27
 
 
 def _made(mine: Shown, out: Path, recipe: ReportRecipe, of: str) -> tuple[Row, bool]:
