@@ -22,7 +22,7 @@ from volengine.io.surfaces import SurfaceFacts, write_surfaces
 from volengine.ops.surfaces.section import joined
 from volengine.tasks.report.meshes import Line, path_of
 from volengine.tasks.report.page import MOST_BYTES
-from volengine.tasks.report.slices import Found, Slices
+from volengine.tasks.report.slices import Found, Slices, thumbnail
 
 CENTRE, RADIUS = (100.0, 240.0, 300.0), 80.0
 SHAPE = (24, 48, 64)
@@ -61,6 +61,8 @@ def test_outlines_are_the_circles_of_the_sphere(ran: Ran, tmp_path: Path) -> Non
     z, x = slices.draw()
     assert slices.missing == []
     assert [layer for _, _, layer in slices.key()] == ["surfaces"]
+    bare = Slices(ran.sources[0], [], ("z=12",), mean=1, pixels=512, tomogram="a").draw()[0]
+    assert thumbnail(z) != thumbnail(bare)
     unit = 512 / 64 / 10  # units of the drawing per angstrom
     for drawn, axis, at, across in ((z, 0, 120.0, (1, 2)), (x, 2, 300.0, (0, 1))):
         (line,) = drawn.lines

@@ -244,12 +244,8 @@ def thumbnail(drawn: Drawn) -> bytes:
         picture = picture * (1 - share) + layer[..., :3] * share
     unit = max(drawn.size) / max(picture.shape[:2])
     tall, wide = picture.shape[:2]
-    for line in drawn.lines:
-        shares = np.linspace(0, 1, 1 + int(np.ceil(np.abs(np.diff(line.pieces, axis=1)).max(initial=0) / unit)))
-        points = (line.pieces[:, :1] + shares[:, None] * np.diff(line.pieces, axis=1)).reshape(-1, 2)
-        at = np.floor(points / unit).astype(np.int64)
-        y, x = at[((at >= 0) & (at < (tall, wide))).all(axis=1)].T
-        picture[y, x] = line.colour
+    if drawn.lines:
+        picture = _with_lines(picture, drawn.lines, unit)
     for ring in drawn.rings:
         y, x = int(ring.y / unit), int(ring.x / unit)
         if 0 <= y < tall and 0 <= x < wide:
@@ -263,6 +259,18 @@ def thumbnail(drawn: Drawn) -> bytes:
             if len(found := webp(small, quality, note=MARKER)) <= THUMB_BYTES:
                 return found
         small = smaller(small, SHRINK)
+
+
+def _with_lines(picture: NDArray[np.float64], lines: Sequence[Line], unit: float) -> NDArray[np.float64]:
+    """A picture with the outlines of surfaces, a pixel wide."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(picture.round().astype(np.uint8))
+    draw_on = ImageDraw.Draw(image)
+    for line in lines:
+        for begin, end in (line.pieces[..., ::-1] / unit - 0.5).tolist():
+            draw_on.line((*begin, *end), fill=line.colour)
+    return np.asarray(image, np.float64).copy()
 
 
 def svg(drawn: Drawn, pictures: Sequence[bytes], alt: str) -> str:
