@@ -142,6 +142,14 @@ def test_sets_without_a_run(ran: Ran, tmp_path: Path) -> None:
         assert "1 surface of shell" in seen(tmp_path / f"pages{number}" / "pages" / "a.html").words
 
 
+def test_the_run_that_has_made_a_set(ran: Ran, tmp_path: Path) -> None:
+    ve.surface(ran.out / "predictions" / "a__ball.ome.zarr", tmp_path / "a__ball.surfaces", {"side": "both"}, QUIET)
+    (run_dir,) = tmp_path.glob("*.run")
+    made = ve.report(run_dir, options=QUIET).check()
+    (page,) = (made.index.parent / "pages").iterdir()
+    assert "a__ball.surfaces" in [cell.text for cell in seen(page).of("td")]
+
+
 def test_too_large_meshes_are_a_note_and_no_damage(copied: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("volengine.tasks.report.meshes.LARGEST_MESH", 1000)
     ve.report(str(copied.out), options=QUIET).check()
