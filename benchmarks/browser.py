@@ -2,8 +2,9 @@
 
     python benchmarks/browser.py FOLDER [--shape 464,928,928] [--tomograms 1000]
 
-makes noise of the shape (once) and so many tiny tomograms in the folder, opens the pages in Chromium (Playwright), and
-prints seconds and the memory of the servers. The renderer is named: without a GPU it is SwiftShader.
+makes noise of the shape (once) and so many tiny tomograms with measured surfaces and picks in the folder, opens the
+pages in Chromium (Playwright), and prints seconds and the memory of the servers. The renderer is named: without a GPU
+it is SwiftShader.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ import numpy as np
 from PIL import Image
 
 import volengine
+from volengine.core.picks import Picks
+from volengine.core.surface import Surface
+from volengine.io.surfaces import SurfaceFacts, write_surfaces
 
 QUIET = volengine.RunOptions(progress=False)
 RENDERER = """() => { const gl = document.createElement("canvas").getContext("webgl2");
@@ -73,7 +77,23 @@ def made(folder: Path, shape: tuple[int, int, int], tomograms: int) -> tuple[Pat
         volengine.convert(folder / "raw.mrc", first, recipe, QUIET)
         for number in range(1, tomograms):
             shutil.copytree(first, many / f"TS_{number:04d}.ome.zarr")
+    if not (many / "measured").exists():
+        for number in range(tomograms):
+            measure(many / "measured", f"TS_{number:04d}", noise)
     return large, many
+
+
+def measure(folder: Path, name: str, noise: np.random.Generator) -> None:
+    """What `surfaces measure` and `picks measure` leave of a tomogram: columns of the gallery."""
+    grid: Any = {"voxel_size": (10.0,) * 3, "shape": (16, 256, 256)}
+    flat = Surface([[0, 0, 0], [0, 0, 900], [0, 900, 0]], [[0, 1, 2]])
+    facts = SurfaceFacts(tomogram=name, feature="membrane", **grid)
+    values = {"area_nm2": 4050.0, **{f"{what}_mean": noise.normal(5, 1) for what in ("thickness_nm", "gap_nm")}}
+    write_surfaces(folder / f"{name}__membrane.surfaces", [(flat, values)], facts)
+    columns = {what: noise.normal(size=20) for what in ("mean", "membrane.distance_nm")}
+    places = noise.uniform(0, 15, (20, 3))
+    picks = Picks(places, **grid, tomogram=name, feature="ribosome", extra=columns)
+    volengine.write_picks(folder / f"{name}__ribosome.tsv", picks)
 
 
 class Server:

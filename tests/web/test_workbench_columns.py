@@ -19,10 +19,11 @@ from web_results import HOSTILE, OPTIONS, SHAPE, VOXEL, write_mrc, write_results
 import volengine
 from volengine.core.feature_colours import colour_of_feature
 from volengine.io.tilts import TiltSeries
+from volengine.tasks.common.set_means import measured_of
 from volengine.web.app import make_app
 from volengine.web.guard import Gate
 from volengine.web.workbench.bench import Bench
-from volengine.web.workbench.columns import Columns, measured_of
+from volengine.web.workbench.columns import Columns
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.recipe import WorkbenchRecipe
 from volengine.web.workbench.routes import bench_routes

@@ -172,7 +172,7 @@ def test_tuned_in_a_browser_and_picked_by_the_verb(browser: Any, folder: Path, t
         page.wait_for_selector("#tuneCurve circle:nth-of-type(19)")
         page.fill("#tuneRecipe", "mine")
         page.get_by_role("button", name="Save recipe").click()
-        page.wait_for_selector("#tuneSaved:has-text('Saved')")
+        page.wait_for_selector("#tuneSaved:has-text('Saved, with')")
         assert "volengine run recipes/mine.yaml" in page.inner_text("#tuneCommand")
         page.goto(f"{link.partition('?')[0]}#tune={quote(HOSTILE)}")
         page.wait_for_selector("#tuneEmpty:has-text('no prediction')")

@@ -29,7 +29,7 @@ from volengine.tasks.report.verb import report
 @recipe_options(ReportRecipe)
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], out: str | None, **values: Any) -> None:
-    """Make pages (HTML) of SOURCES: a run or its results, with a manifest before it, or volumes and tables of picks.
+    """Make pages (HTML) of SOURCES: a run or its results, with a manifest before it, or volumes, picks and surfaces.
 
     The pages need no server and no network. volengine run makes them at its end; only what has changed is made again.
     """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from volengine.core.aside import os_message
 from volengine.core.atomic import write_json
 from volengine.core.errors import InputError, RunError, UnreachedError, VolengineError
+from volengine.core.markup import facts_html, rows_html
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import RunFolder
 from volengine.engine.made_by import made_by
@@ -21,6 +22,9 @@ from volengine.engine.options import RunOptions
 
 if TYPE_CHECKING:
     from volengine.engine.state import PlanState
+
+MOST_SHOWN = 20
+"""Tomograms that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,19 @@ class RunReport:
 
     data: dict[str, Any]
     failures: Mapping[str, BaseException] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Show what became of each tomogram, failures first, and how long the run took."""
+        plans, refused = self.data.get("plans") or {}, self.data.get("refused") or {}
+        failed = {str(name): str(error) for name, error in {**refused, **self.failures}.items()}
+        rows = [{"name": name, "state": "failed", "made or message": why} for name, why in failed.items()]
+        rows += [
+            {"name": name, "state": "done", "made or message": "; ".join(map(str, plan.get("made") or ()))}
+            for name, plan in plans.items()
+            if name not in failed
+        ]
+        facts = {key.replace("_", " "): self.data.get(key) for key in ("began", "wall_seconds", "command")}
+        return facts_html(f"{len(rows)} plans, {len(failed)} failed", facts) + rows_html(rows, MOST_SHOWN)
 
     def check(self) -> RunReport:
         """Raise an error if a plan failed; otherwise return the report itself.

@@ -89,10 +89,35 @@ def grey_counts(values: NDArray[Any], low: float = 0.1, high: float = 99.9) -> t
     return edges, counts.astype(np.int64)
 
 
-def number_counts(values: NDArray[Any], bins: int = 30) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Count numbers in equal bins from 0 (or the smallest, if negative) to the largest; (bins + 1,) edges, counts."""
+def number_counts(
+    values: NDArray[Any], bins: int = 30, weights: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Count numbers in equal bins from 0 (or the smallest, if negative) to the largest.
+
+    Parameters
+    ----------
+    values
+        (n,) numbers; those that are not finite are left out.
+    bins
+        Number of bins.
+    weights
+        (n,) what each number counts; default: 1.
+
+    Returns
+    -------
+    (bins + 1,) edges and (bins,) counts: integers, with ``weights`` floating-point numbers.
+
+    Examples
+    --------
+    >>> edges, counts = number_counts(np.array([1.0, 4.0]), 2, np.array([0.5, 3.0]))
+    >>> edges.tolist(), counts.tolist()
+    ([0.0, 2.0, 4.0], [0.5, 3.0])
+    """
     finite = np.asarray(values, np.float64)
-    finite = finite[np.isfinite(finite)]
+    known = np.isfinite(finite)
+    finite = finite[known]
     low, high = (min(0.0, float(finite.min())), float(finite.max())) if finite.size else (0.0, 1.0)
-    counts, edges = np.histogram(finite, bins, (low, high if high > low else low + 1.0))
-    return edges, counts.astype(np.int64)
+    counts, edges = np.histogram(
+        finite, bins, (low, high if high > low else low + 1.0), weights=None if weights is None else weights[known]
+    )
+    return edges, counts

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -502,3 +503,21 @@ def test_a_journal_of_wrong_transactions_is_refused(annotations: Annotations) ->
         (annotations.folder / "journal").write_bytes(whole)
         annotations._journal._first = b""
         annotations._journal.refresh()
+
+
+def test_a_notebook_shows_what_was_drawn_and_raises_nothing(annotations: Annotations) -> None:
+    annotations.do({"op": "feature", "feature": "mito chondrion"}, "ada")
+    annotations.do(stroke(), "ada")
+    annotations.do(stroke(5), "bob")
+    annotations.do({"op": "undo"}, "bob")
+    annotations.do({"op": "point", "feature": "core", "position": [1, 2, 3]}, "bob")
+    shown = annotations._repr_html_()
+    assert "<td>membrane</td><td>1</td><td>0</td><td>0</td>" in shown
+    assert "<td>core</td><td>0</td><td>0</td><td>1</td>" in shown
+    assert "ada, bob" in shown
+    annotations.facts = replace(annotations.facts, name="<script>alert(1)</script>")
+    assert "<script>" not in annotations._repr_html_()
+    (annotations.folder / "journal").unlink()
+    assert "<table" in annotations._repr_html_()
+    annotations.close()
+    assert "<table" in annotations._repr_html_()

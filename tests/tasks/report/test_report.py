@@ -15,7 +15,9 @@ from report_runs import QUIET, Ran, make_run, tomogram
 
 import volengine as ve
 from volengine.core.errors import InputError, RunError
+from volengine.engine.report import RunReport
 from volengine.tasks.report.description import Row, page_name
+from volengine.tasks.report.verb import Report
 from volengine.tasks.run import RunRecipe, run
 
 
@@ -207,3 +209,19 @@ def test_pages_are_made_on_the_workers_of_the_run(tmp_path: Path) -> None:
     }
     assert {one["pid"] for one in receipts} <= ours
     assert os.getpid() not in ours
+
+
+def test_a_notebook_shows_reports_failures_first(ran: Ran) -> None:
+    made = ve.report(str(ran.out), options=QUIET)
+    assert "index.html" in made._repr_html_()
+    rows = (Row("good", picks={"ball": 1200}), Row("<b>", "failed", "<script>", problem="gone"))
+    shown = Report(Path("x") / "index.html", rows)._repr_html_()
+    assert "<b>" not in shown
+    assert "<script>" not in shown
+    assert shown.index("&lt;b&gt;") < shown.index("1,200 ball")
+    plans = {"a": {"made": ["x.star: 3 picks"]}, "b": {"made": []}}
+    data = {"plans": plans, "wall_seconds": 1.5, "command": "volengine <i>"}
+    shown = RunReport(data, {"b": ValueError("<script>")})._repr_html_()
+    assert shown.index("&lt;script&gt;") < shown.index("x.star: 3 picks")
+    assert "volengine &lt;i&gt;" in shown
+    assert RunReport({})._repr_html_()

@@ -50,3 +50,44 @@ def section(surface: Surface, axis: int, place: float) -> NDArray[np.float64]:
         end[:, axis] = place
         ends.append(end)
     return np.stack(ends, axis=1)
+
+
+def joined(pieces: NDArray[np.float64], step: float) -> list[NDArray[np.int64]]:
+    """Join pieces of lines to long ones, on a grid.
+
+    Parameters
+    ----------
+    pieces
+        (n, 2, 2) both ends of each piece.
+    step
+        Distance of the grid's points: ends are moved to the nearest one. Pieces that become a point, or equal to
+        another one, are left out.
+
+    Returns
+    -------
+    list of (m, 2)
+        Lines through points of the grid, in steps. Each piece is in one of them, once; the order of the pieces changes
+        neither lines nor their order.
+
+    Examples
+    --------
+    >>> [line.tolist() for line in joined(np.array([[[0, 0], [0, 2]], [[4, 4], [0, 2]]], float), 2.0)]
+    [[[0, 0], [0, 1], [2, 2]]]
+    """
+    ends = np.rint(np.asarray(pieces, np.float64).reshape(-1, 2, 2) / step).astype(np.int64)
+    pairs = sorted({(min(a, b), max(a, b)) for a, b in (map(tuple, piece) for piece in ends.tolist()) if a != b})
+    at: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
+    for a, b in pairs:
+        at.setdefault(a, {})[b] = None
+        at.setdefault(b, {})[a] = None
+    lines = []
+    starts = [*sorted(point for point, others in at.items() if len(others) % 2), *sorted(at)]  # ends, then closed lines
+    for start in starts:
+        while at[start]:
+            line = [start]
+            while others := at[line[-1]]:
+                here, there = line[-1], next(iter(others))
+                del at[here][there], at[there][here]
+                line.append(there)
+            lines.append(np.array(line, np.int64))
+    return lines

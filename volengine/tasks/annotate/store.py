@@ -32,10 +32,12 @@ from numpy.typing import NDArray
 
 from volengine.core.aside import is_private, make_folders, sync_folders
 from volengine.core.boxes import Box
-from volengine.core.errors import InputError
+from volengine.core.errors import InputError, VolengineError
 from volengine.core.feature_colours import colour_of_feature, hexadecimal
+from volengine.core.markup import facts_html, rows_html
 from volengine.core.paths import PathLike, path_text, place_key
 from volengine.core.roi import roi_box, roi_text
+from volengine.core.volume import size_text
 from volengine.engine.lock import critical
 from volengine.io.annotations.blocks import box_of
 from volengine.io.annotations.folder import (
@@ -56,6 +58,9 @@ from volengine.io.stores import located
 from volengine.tasks.annotate.operations import checked
 from volengine.tasks.annotate.voxels import DRAWING, Packed, Voxels
 from volengine.tasks.common.named import open_sized
+
+MOST_SHOWN = 20
+"""Features that a notebook shows."""
 
 
 class Annotations:
@@ -98,6 +103,35 @@ class Annotations:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _repr_html_(self) -> str:
+        """Show the tomogram, the users, and what was drawn of each feature; in a notebook nothing is raised."""
+        facts = self.facts
+        try:
+            with self.reading() as (history, _):
+                counting = (one for one in history.transactions.values() if history.counts(one.version))
+                strokes = [one.feature for one in counting if one.kind == "stroke"]
+                rows = [
+                    {
+                        "feature": name,
+                        "strokes": strokes.count(name),
+                        "training boxes": len(history.items("box", name)),
+                        "points": len(history.items("point", name)),
+                    }
+                    for name in history.features()
+                ]
+                users, version, base = sorted(history.users), history.version, history.base
+        except (VolengineError, OSError, ValueError) as error:
+            return facts_html(f"Annotations of {facts.name}, {self.folder}", {"cannot be read": str(error)})
+        said = {
+            "tomogram": facts.tomogram,
+            "its shape (z, y, x)": " x ".join(map(str, facts.shape)),
+            "voxel size": f"{size_text(facts.voxel_size)} angstrom",
+            "version": version,
+            "compacted, so strokes are not counted, up to version": base or "",
+            "users": ", ".join(users),
+        }
+        return facts_html(f"Annotations of {facts.name}, {self.folder}", said) + rows_html(rows, MOST_SHOWN)
 
     # -- reading -----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from volengine import __version__
 from volengine.core.digest import digest_of
+from volengine.io.surfaces import FACTS
 from volengine.tasks.common.layout import file_name
 
 INDEX, ROWS, PAGES, THUMBS = "index.html", "index.json", "pages", "thumbs"
@@ -37,8 +38,8 @@ class Shown:
         Why it has failed; empty: it has not.
     tomogram
         The tomogram itself.
-    predictions, labels, picks
-        What was found in it: volumes, ``store#group``, tables.
+    predictions, labels, picks, surfaces
+        What was found in it: volumes, ``store#group``, tables, sets of surfaces.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Shown:
     predictions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     picks: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; those that are empty are left out."""
@@ -141,7 +143,7 @@ def there(shown: Sequence[Shown], recipe: Mapping[str, Any], of: str, out: Path)
     """Digest of what is there: if a run ends with the same one as before, its pages are as they should be.
 
     Pages are known by their sizes, and what a run has made by the records of its plans, which it has just compared with
-    the products themselves. It does not depend on where the folders are.
+    the products themselves; sets of surfaces by their lists. It does not depend on where the folders are.
 
     Parameters
     ----------
@@ -154,9 +156,13 @@ def there(shown: Sequence[Shown], recipe: Mapping[str, Any], of: str, out: Path)
     for one in shown:
         name = page_name(one.name)
         record = Path(one.plan) / "finished.json" if one.plan else Path()
-        data = record.read_bytes() if record.is_file() else b""
-        found += [_size(out / PAGES / f"{name}.html"), _size(out / THUMBS / f"{name}.webp"), data]
+        found += [_size(out / PAGES / f"{name}.html"), _size(out / THUMBS / f"{name}.webp"), _bytes(record)]
+        found += [[Path(place).name, _bytes(Path(place) / FACTS)] for place in one.surfaces]
     return digest_of([__version__, of, dict(recipe), [[one.name, one.error] for one in shown], found])
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _size(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,21 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.json_text import parse_json
 from volengine.core.paths import path_text
 from volengine.engine.ledger import RunFolder
-from volengine.io.names import PICKS_SUFFIXES, split_group
+from volengine.io.names import PICKS_SUFFIXES, VOLUME_SUFFIXES, split_group, suffix_of
+from volengine.io.surfaces import ENDING
 from volengine.tasks.collection.manifest import Collection, file_name_of
 from volengine.tasks.collection.measured import lists_tomograms
 from volengine.tasks.common.inputs import expand, picks_files
+from volengine.tasks.common.layout import file_name
+from volengine.tasks.picture.overlays import MESHES
 from volengine.tasks.report.description import Shown
 from volengine.tasks.report.plan import ReportSource
+from volengine.tasks.surfaces.sets import name_of_set, set_paths, sets_in
 
 FOLDER = "report"
 """Name of the folder of a report in its run folder."""
+SETS_IN = ("measured", "surfaces", "")
+"""Folders beside a run folder in which sets of surfaces are looked for; of two of one name the first is shown."""
 
 
 def run_folder_of(path: str) -> Path | None:
@@ -48,7 +55,8 @@ def source_of(given: Sequence[str], out: str | None) -> tuple[ReportSource, str]
     Parameters
     ----------
     given
-        Run folders or folders of results with one; a manifest, alone or before its run; or volumes and tables of picks.
+        Run folders or folders of results with one; a manifest, alone or before its run; or volumes, tables of picks and
+        sets of surfaces.
     out
         The folder; ``None``: ``report`` in the run folder.
 
@@ -99,12 +107,29 @@ def source_of_runs(runs: Sequence[Path], out: str) -> ReportSource:
         for name, why in errors.items():
             known = mine.get(name, Shown(name))
             mine[name] = replace(known, error=why)
+        surfaces = _sets_beside(folder.path)
+        for name, one in mine.items():
+            if sets := surfaces.get(file_name(name)):
+                mine[name] = replace(one, surfaces=tuple(sets))
         if twice := sorted(shown.keys() & mine.keys()):
             raise InputError(f"Two of the runs have a tomogram {twice[0]!r}; make a report of each.")
         shown |= mine
         run = _facts(reports[-1]) if reports else run
     places = [os.path.relpath(path.absolute(), Path(out).absolute()) for path in runs]
     return ReportSource(tuple(shown[name] for name in sorted(shown)), ", ".join(places), run)
+
+
+def _sets_beside(run_dir: Path) -> dict[str, list[str]]:
+    """The sets of surfaces in the results that a run folder lies in, by the names of their tomograms.
+
+    ``run`` makes none: they are made of its results, later.
+    """
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for folder in SETS_IN if run_dir.name == "run" else ():
+        for place in sorted((run_dir.parent / folder).glob(f"*{ENDING}")):
+            tomogram, _, _ = place.stem.rpartition("__")
+            found[tomogram or place.stem].setdefault(place.name, _absolute(str(place)))
+    return {name: list(sets.values()) for name, sets in found.items()}
 
 
 def _report(path: Path) -> dict[str, Any] | None:
@@ -131,7 +156,11 @@ def _of_results(given: Sequence[str], names: Mapping[str, str] | None) -> Iterat
             found.setdefault(name, {}).setdefault(what, []).append(path)
 
     tables = [path for path in given if path.lower().endswith(PICKS_SUFFIXES)]
-    volumes = [path for path in given if path not in tables]
+    sets = [path for path in given if suffix_of(path) in MESHES or sets_in(path)]
+    volumes = [path for path in given if path not in tables and (path not in sets or _has_volumes(path))]
+    for path in set_paths(sets):
+        stem = name_of_set(path)
+        add(stem.rpartition("__")[0] or stem, "surfaces", _absolute(path))
     for path in picks_files(tables) if tables else []:
         stem = Path(path).name.split(".")[0] if "__" not in Path(path).name else Path(path).stem
         add(stem.rpartition("__")[0] or stem, "picks", _absolute(path))
@@ -144,9 +173,21 @@ def _of_results(given: Sequence[str], names: Mapping[str, str] | None) -> Iterat
         has = found[name]
         if len(has.get("tomogram", [])) > 1:
             raise InputError(f"Two tomograms are called {name!r}: {' and '.join(has['tomogram'][:2])}.")
-        predictions, labels, picks = (tuple(has.get(what, [])) for what in ("predictions", "labels", "picks"))
-        tomogram = "".join(has.get("tomogram", []))
-        yield Shown(name, tomogram=tomogram, predictions=predictions, labels=labels, picks=picks)
+        yield Shown(
+            name,
+            tomogram="".join(has.get("tomogram", [])),
+            predictions=tuple(has.get("predictions", [])),
+            labels=tuple(has.get("labels", [])),
+            picks=tuple(has.get("picks", [])),
+            surfaces=tuple(has.get("surfaces", [])),
+        )
+
+
+def _has_volumes(path: str) -> bool:
+    """Whether a folder of sets of surfaces holds volumes, too."""
+    place = Path(path)
+    inside = place.iterdir() if place.is_dir() and suffix_of(path) not in MESHES else ()
+    return any(suffix_of(one.name) in VOLUME_SUFFIXES for one in inside)
 
 
 def _absolute(path: str) -> str:

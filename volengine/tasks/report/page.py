@@ -24,6 +24,7 @@ from volengine.ops.value_counts import EDGES, number_counts
 from volengine.tasks.common.html import Page
 from volengine.tasks.report import counted as counting
 from volengine.tasks.report.description import MARKER, Row
+from volengine.tasks.report.meshes import THICKNESS, Meshes
 from volengine.tasks.report.past import Past
 from volengine.tasks.report.slices import LAYERS, Drawn, Slices, encoded, svg
 
@@ -36,6 +37,7 @@ MOST_CHARTS = 8
 BASE64 = 4 / 3
 STAGES_HEAD = ("stage", "units", "run", "seconds", "peak memory", "planned")
 RULES_HEAD = ("feature", "above", "voxels before", "voxels after", "erased", "largest before", "largest after")
+SURFACES_HEAD = ("feature", "set", "surfaces", "area, nm²", "mean thickness, nm")
 _META = re.compile(r'<meta name="(generator|volengine-[a-z]+)" content="([^"]*)">')
 _SUM = "@sum@"
 
@@ -87,7 +89,7 @@ class Looked:
         The tomogram with what was found in it; ``None``: there is none.
     greys
         Edges and counts of its grey values, and the level that was read.
-    features
+    features, surfaces
         What was found.
     problems, warnings, notes
         What is missing or damaged, what is to be looked at, and what else there is to say.
@@ -100,6 +102,7 @@ class Looked:
     drawn: list[Drawn] = field(default_factory=list)
     greys: tuple[Any, Any, int] | None = None
     features: list[Feature] = field(default_factory=list)
+    surfaces: list[Meshes] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -188,6 +191,9 @@ def _values(looked: Looked) -> dict[str, Any]:
         "features": [_feature(one, n < MOST_CHARTS) for n, one in enumerate(features)],
         "rules": [row for one in looked.features if (row := _rules(one))],
         "rules_head": RULES_HEAD,
+        "surfaces": [_surfaces_row(one) for one in looked.surfaces],
+        "surfaces_head": SURFACES_HEAD,
+        "thickness": [_thickness_chart(one) for one in looked.surfaces if one.counts is not None][:MOST_CHARTS],
         "grey": _grey(looked),
         "notes": [*looked.notes, *(past.said if past else ()), *(past.notes if past else ())],
         "stages": _stages(past),
@@ -200,6 +206,7 @@ def _values(looked: Looked) -> dict[str, Any]:
 
 def _lead(looked: Looked) -> str:
     found = [f"{counted(len(f.picks), 'pick')} of {f.name}" for f in looked.features if f.picks is not None]
+    found += [f"{counted(int(one.measured['surfaces']), 'surface')} of {one.name}" for one in looked.surfaces]
     return f"{', '.join(found)}." if found else ""
 
 
@@ -311,6 +318,27 @@ def _rules(feature: Feature) -> tuple[str, ...]:
     share = f"{100 * (before - after) / before:.1f} %" if before else "-"
     largest = (f"{one.counts.largest:.3g}" for one in (feature.before, feature.after))
     return feature.name, f"{feature.threshold:g}", f"{before:,}", f"{after:,}", share, *largest
+
+
+def _surfaces_row(one: Meshes) -> tuple[str, ...]:
+    area, thickness = one.measured.get("area_nm2"), one.measured.get(THICKNESS)
+    return (
+        one.name,
+        Path(one.path).name,
+        f"{one.measured['surfaces']:,.0f}",
+        "-" if area is None else f"{area:,.0f}",
+        "-" if thickness is None else f"{thickness:.2f}",
+    )
+
+
+def _thickness_chart(one: Meshes) -> tuple[str, str, str]:
+    assert one.edges is not None
+    assert one.counts is not None
+    low, middle, high = one.span
+    caption = f"By area. Median {middle:.4g}; 5 to 95 %: {low:.4g} to {high:.4g}."
+    alt = f"Histogram of the thickness of {one.name}. {caption}"
+    chart = histogram(one.edges, one.counts, Axes("thickness, nm", "area, nm²", alt=alt))
+    return f"Thickness of {one.name}", chart, caption
 
 
 def _grey(looked: Looked) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from volengine.tasks.common.named import feature_of, open_sized
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.report import counted as counting
 from volengine.tasks.report.description import MARKER, PAGES, THUMBS, Row, Shown, page_name
+from volengine.tasks.report.meshes import LARGEST_MESH, LARGEST_SET, MESH_MEMORY, Told, looked_at, state_of
 from volengine.tasks.report.page import Feature, Looked, facts_of, page_text, row_of, write_page
 from volengine.tasks.report.past import Past, Prediction, Table, past_of
 from volengine.tasks.report.recipe import ReportRecipe
 from volengine.tasks.report.slices import Found, Slices, thumbnail
 
-FORM = 1
+FORM = 2
 """Raised when pages show other things, or show them otherwise, so that they are made again."""
 RADIUS_NM = 10.0
 """Radius of the rings of picks whose recipe states no spacing."""
@@ -66,8 +68,13 @@ def make_page(
 
 
 def make_page_bytes() -> int:
-    """Bytes that :func:`make_page` needs: for a prediction that is picked with other thresholds, and for slices."""
-    return 40 * counting.MOST_PICKED + 16 * counting.BLOCK_VOXELS + 8 * counting.LARGEST_TABLE + 2**27
+    """Bytes that :func:`make_page` needs: for a prediction that is picked with other thresholds, and for slices.
+
+    Meshes are read before and after it.
+    """
+    values = 40 * counting.MOST_PICKED + 16 * counting.BLOCK_VOXELS + 8 * counting.LARGEST_TABLE
+    meshes = MESH_MEMORY * LARGEST_MESH + LARGEST_SET // 2  # a vertex has 16 bytes of values, of at least 40 of a file
+    return max(values, meshes) + 2**27
 
 
 def _made(mine: Shown, out: Path, recipe: ReportRecipe, of: str) -> tuple[Row, bool]:
@@ -88,6 +95,7 @@ def _made(mine: Shown, out: Path, recipe: ReportRecipe, of: str) -> tuple[Row, b
                     raise
                 looked.notes.append(str(error))
         past = looked.past or _stated(mine)
+        past = replace(past, surfaces=tuple(dict.fromkeys((*past.surfaces, *mine.surfaces))))
         shows = digest_of([FORM, __version__, mine.to_json(), recipe.to_json(), past, _identities(past)])
         if known and known.get("volengine-shows") == shows:
             row = Row.from_text(known.get("volengine-row", ""))
@@ -148,6 +156,11 @@ def _identities(past: Past) -> dict[str, str]:
             found[table.path] = hashlib.sha256(Path(table.path).read_bytes()).hexdigest()
         except OSError as error:
             found[table.path] = str(error)
+    for place in past.surfaces:
+        try:
+            found[place] = digest_of(state_of(place))
+        except OSError as error:
+            found[place] = str(error)
     return found
 
 
@@ -157,6 +170,7 @@ def _look(looked: Looked, past: Past, recipe: ReportRecipe) -> None:
     radii = {name: _radius(step.recipe) for name, step in steps.items()}
     shown = [Found(p.last, "predictions") for p in past.predictions if not p.feature.endswith(" uncertainty")]
     shown += [Found(path, "labels") for path in past.labels]
+    shown += [Found(path, "surfaces") for path in past.surfaces]
     shown += [Found(step.path, "picks", radii[name]) for name, step in steps.items()]
     name = next((step.tomogram for step in past.tables if step.tomogram), looked.name)
     volume: OpenVolume | None = None
@@ -184,6 +198,11 @@ def _look(looked: Looked, past: Past, recipe: ReportRecipe) -> None:
         _look_at(looked, prediction, step, volume, recipe)
     for step in steps.values():  # picks of a prediction that is not known
         _look_at(looked, Prediction(step.feature, step.prediction), step, volume, recipe)
+    for path in past.surfaces:
+        try:
+            looked.surfaces.append(looked_at(path, Told(looked.problems, looked.notes)))
+        except REFUSED as error:
+            Told(looked.problems, looked.notes).problem(f"{path}: {error}")
 
 
 def _look_at(

@@ -19,6 +19,11 @@ from volengine.io.names import split_group
 
 WRITES_PICKS = "volengine.tasks.pick.finish:write_table"
 """The call that writes a table of picks; its parameters say of which prediction."""
+WRITE_SURFACES = (
+    "volengine.tasks.surface.finish:write_meshes",
+    "volengine.tasks.surfaces.measure_finish:write_measured",
+)
+"""The calls that write a set of surfaces."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class Past:
         When it was finished, seconds since 1970; ``None``: it is not.
     command, versions
         The command that has finished it, and versions by package; empty if they are not known.
+    surfaces
+        Sets of surfaces.
     """
 
     tomogram: str
@@ -96,6 +103,7 @@ class Past:
     finished: float | None
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    surfaces: tuple[str, ...] = ()
 
 
 def past_of(path: str) -> Past:
@@ -134,6 +142,7 @@ def past_of(path: str) -> Past:
         float(finished["time"]) if finished and isinstance(finished.get("time"), int | float) else None,
         str(by.get("command", "")),
         {str(name): str(version) for name, version in by.get("versions", {}).items()},
+        tuple(here(str(call.params["out"])) for call in plan.finish if call.function in WRITE_SURFACES),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -24,6 +24,7 @@ from volengine.tasks.picture.overlays import Overlay, draw, open_overlay, rings_
 from volengine.tasks.picture.recipe import SMALLEST, LookRecipe
 from volengine.tasks.picture.view import View
 from volengine.tasks.report.description import MARKER
+from volengine.tasks.report.meshes import LINE_BYTES, Line, Told, outlines
 
 SIDE = 512
 """Units of the drawing along the longest side of a slice; a small volume has fewer pixels, which are enlarged."""
@@ -35,7 +36,7 @@ MOST_RINGS = 250
 """Picks that are drawn in a slice, the heaviest first."""
 THUMB_SIDE, THUMB_BYTES = 256, 12_000
 
-LAYERS = ("predictions", "labels", "picks")
+LAYERS = ("predictions", "labels", "surfaces", "picks")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Drawn:
         Width and height in units of the drawing.
     bar, bar_nm
         Length of the scale bar in units of the drawing, and what it is; 0: there is none.
+    lines, line_bytes
+        The outlines of surfaces, and how many bytes of the page each may have.
     """
 
     caption: str
@@ -78,6 +81,8 @@ class Drawn:
     size: tuple[float, float]
     bar: float
     bar_nm: float
+    lines: tuple[Line, ...] = ()
+    line_bytes: int = LINE_BYTES
 
 
 @dataclass(frozen=True)
@@ -138,18 +143,24 @@ class Slices:
     def draw(self) -> list[Drawn]:
         """Draw all slices, in the same scale and contrast."""
         frames = self.view.frames(self.slices)
-        drawn = [self._drawn(frame, raster) for frame, raster in zip(frames, self.view.rasters(frames), strict=True)]
+        unit = SIDE / max(map(frame_side, frames))
+        sets = [overlay for _, overlay in self.found if overlay.surfaces is not None]
+        lines = [outlines(overlay, frames, unit, Told(self.missing, self.notes)) for overlay in sets]
+        most = LINE_BYTES // max(1, len(frames) * len(sets))
+        drawn = [
+            replace(self._drawn(frame, raster, unit), lines=tuple(one[n] for one in lines), line_bytes=most)
+            for n, (frame, raster) in enumerate(zip(frames, self.view.rasters(frames), strict=True))
+        ]
         self.view.check()
         return drawn
 
-    def _drawn(self, frame: Frame, raster: Picture) -> Drawn:
+    def _drawn(self, frame: Frame, raster: Picture, unit: float) -> Drawn:
         layers = {}
         for layer in LAYERS[:2]:
             overlays = [overlay for one, overlay in self.found if one.layer == layer]
             if (picture := self._layer(frame, overlays, raster.shape[:2])) is not None:
                 layers[layer] = picture
         tall, wide = raster.shape[:2]
-        unit = SIDE / max(frame_side(f) for f in self.view.frames(self.slices))
         rings, left = self._rings(frame, unit)
         nm = frame.angstrom_per_pixel / NM_TO_ANGSTROM / unit
         bar_nm = bar_length(wide * unit, nm)
@@ -233,6 +244,8 @@ def thumbnail(drawn: Drawn) -> bytes:
         picture = picture * (1 - share) + layer[..., :3] * share
     unit = max(drawn.size) / max(picture.shape[:2])
     tall, wide = picture.shape[:2]
+    if drawn.lines:
+        picture = _with_lines(picture, drawn.lines, unit)
     for ring in drawn.rings:
         y, x = int(ring.y / unit), int(ring.x / unit)
         if 0 <= y < tall and 0 <= x < wide:
@@ -246,6 +259,18 @@ def thumbnail(drawn: Drawn) -> bytes:
             if len(found := webp(small, quality, note=MARKER)) <= THUMB_BYTES:
                 return found
         small = smaller(small, SHRINK)
+
+
+def _with_lines(picture: NDArray[np.float64], lines: Sequence[Line], unit: float) -> NDArray[np.float64]:
+    """A picture with the outlines of surfaces, a pixel wide."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(picture.round().astype(np.uint8))
+    draw_on = ImageDraw.Draw(image)
+    for line in lines:
+        for begin, end in (line.pieces[..., ::-1] / unit - 0.5).tolist():
+            draw_on.line((*begin, *end), fill=line.colour)
+    return np.asarray(image, np.float64).copy()
 
 
 def svg(drawn: Drawn, pictures: Sequence[bytes], alt: str) -> str:
@@ -265,6 +290,9 @@ def svg(drawn: Drawn, pictures: Sequence[bytes], alt: str) -> str:
     for name, data in zip(("grey", *drawn.layers), pictures, strict=True):
         link = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
         parts.append(f'<image class="{name}" width="{wide}" height="{tall}" preserveAspectRatio="none" href="{link}"/>')
+    if any(line.pieces.size for line in drawn.lines):
+        paths = (f'<path stroke="{hexadecimal(one.colour)}" d="{one.path(drawn.line_bytes)}"/>' for one in drawn.lines)
+        parts.append(f'<g class="surfaces">{"".join(paths)}</g>')
     parts.append('<g class="picks">')
     for colour in dict.fromkeys(ring.colour for ring in drawn.rings):
         rings = [ring for ring in drawn.rings if ring.colour == colour]

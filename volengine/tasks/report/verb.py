@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from volengine.core.errors import InputError, RunError
+from volengine.core.markup import facts_html, rows_html
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.engine.executor import Executor
 from volengine.engine.options import RunOptions
@@ -34,6 +35,9 @@ from volengine.tasks.report.recipe import ReportRecipe
 
 KEPT_BYTES = 400_000_000
 """Memory that the workers of a run keep: torch, and the weights of its networks; measured 330 to 380 MB."""
+
+MOST_SHOWN = 20
+"""Tomograms that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,20 @@ class Report:
     def problems(self) -> dict[str, str]:
         """What is missing or damaged, or why there is no page, by tomogram."""
         return {row.name: row.problem for row in self.rows if row.problem}
+
+    def _repr_html_(self) -> str:
+        """Show where the pages are and the first rows, those with problems first."""
+        rows = [
+            {
+                "tomogram": row.name,
+                "state": row.state,
+                "picks": ", ".join(f"{count:,} {name}" for name, count in row.picks.items()),
+                "message": " ".join(filter(None, (row.message, row.problem, row.warning))),
+            }
+            for row in sorted(self.rows, key=lambda row: (row.state == "done", not row.problem, row.name))
+        ]
+        facts = {"tomograms": len(rows), "with problems": len(self.problems)}
+        return facts_html(f"report, {self.index}", facts) + rows_html(rows, MOST_SHOWN)
 
     def check(self) -> Report:
         """Raise an error if something is missing or damaged; otherwise return the report itself."""
@@ -89,8 +107,8 @@ def report(
     ----------
     sources
         A run folder, or the folder of results that it lies in (several: ``out`` is needed); the manifest of a
-        collection before it; or, without a run, tomograms, predictions (``TOMOGRAM__FEATURE``), ``store#labels/NAME``
-        and tables of picks.
+        collection before it; or, without a run, tomograms, predictions (``TOMOGRAM__FEATURE``), ``store#labels/NAME``,
+        tables of picks and sets of surfaces. Sets beside a run, in ``measured`` or ``surfaces``, are shown, too.
     out
         Folder of the pages; default: ``report`` in the run folder.
     recipe, options

@@ -6,6 +6,7 @@ import { SliceView } from "./slice_view.js";
 import { Slices } from "./slices.js";
 import { curve, histogram } from "./tune_charts.js";
 import { element, Form } from "./tune_form.js";
+import { ruleBox } from "./tune_rules.js";
 
 const $ = (id) => document.getElementById(id);
 const AXES = "zyx";
@@ -301,61 +302,15 @@ export class Tune {
   }
 
   rule(rule, number) {
-    const box = element("div", "", { className: "rule" });
-    const head = element("header");
-    const remove = element("button", "✕", { type: "button", title: "Remove this rule" });
-    remove.setAttribute("aria-label", `Remove rule ${number + 1}`);
-    remove.addEventListener("click", () => {
+    const remove = () => {
       this.rules.splice(number, 1);
       this.forms();
       this.changed();
-    });
-    head.append(element("span", `${number + 1}. ${rule.interact ? "Interaction" : "Competition"}`), remove);
-    const fault = element("p", "", { className: "fault" });
-    box.append(head);
-    if (rule.interact) {
-      for (const name of ["child", "parent"]) box.append(this.choice(name, rule.interact[name], (value) => (rule.interact[name] = value)));
-      const fields = element("div");
-      box.append(fields, fault);
-      const form = new Form(fields, this.facts.rule, rule.interact, () => this.changed(), `tune-rule${number}`);
-      this.ruleForms.push({ form, fault });
-    } else {
-      for (const name of ["emit", "absorb"]) box.append(this.several(name, rule.compete));
-      box.append(fault);
-      this.ruleForms.push({ form: null, fault });
-    }
+    };
+    const names = this.facts.features.map((one) => one.name);
+    const { box, form, fault } = ruleBox(rule, number, { names, fields: this.facts.rule, change: () => this.changed(), remove });
+    this.ruleForms.push({ form, fault });
     return box;
-  }
-
-  choice(name, value, take) {
-    const label = element("label", name === "child" ? "Changed" : "Beside", { className: "line", title: name });
-    const select = element("select");
-    select.append(...this.facts.features.map((one) => element("option", one.name, { value: one.name })));
-    select.value = value;
-    select.addEventListener("change", () => {
-      take(select.value);
-      this.changed();
-    });
-    label.append(select);
-    return label;
-  }
-
-  several(name, fields) {
-    const group = element("div", "", { className: "several" });
-    group.setAttribute("role", "group");
-    group.setAttribute("aria-label", name);
-    group.append(element("span", name === "emit" ? "Emit" : "Absorb", { className: "dim small" }));
-    for (const feature of this.facts.features.map((one) => one.name)) {
-      const label = element("label", "", { className: "tick" });
-      const box = element("input", "", { type: "checkbox", checked: fields[name].includes(feature) });
-      box.addEventListener("change", () => {
-        fields[name] = box.checked ? [...fields[name], feature] : fields[name].filter((one) => one !== feature);
-        this.changed();
-      });
-      label.append(box, element("span", feature));
-      group.append(label);
-    }
-    return group;
   }
 
   add(kind) {

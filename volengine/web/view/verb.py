@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from volengine.core.errors import require
 from volengine.core.paths import PathsLike, path_text, path_texts
 from volengine.web.recipe import ServeRecipe
+from volengine.web.start import check_packages, open_as_asked
 from volengine.web.view.recipe import ViewRecipe
 
 
@@ -51,11 +51,7 @@ def view(
     Traceback (most recent call last):
     volengine.core.errors.MissingError: gone.mrc: no such file or folder.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise require("starlette", "web", "view") from error
+    check_packages("view")
     from volengine.web.app import make_app
     from volengine.web.assets import viewer_files
     from volengine.web.serve import gate_of
@@ -65,10 +61,7 @@ def view(
     from volengine.web.view.saved import SavedViews, default_folder
 
     recipe, serve = ViewRecipe.of(recipe), ServeRecipe.of(serve)
-    if recipe.anonymous:
-        from volengine.io.anonymous import use_anonymous
-
-        use_anonymous()
+    open_as_asked(recipe.anonymous)
     viewer_files()
     folder = default_folder() if recipe.state is None else Path(path_text(recipe.state))
     found = find(path_texts(paths), recipe.overlay, links=recipe.links)

@@ -35,6 +35,7 @@ from volengine.tasks.collection.manifest import Collection
 from volengine.tasks.collection.measured import lists_tomograms
 from volengine.tasks.common.named import feature_in
 from volengine.tasks.common.output_folders import tomogram_of
+from volengine.tasks.common.set_means import measured_of, number_in
 from volengine.web.view.find import Role, Thing
 
 MEASURED = "measured"
@@ -292,30 +293,6 @@ class Extra:
 # -- values ----------------------------------------------------------------------------------------------------
 
 
-def measured_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The columns of a set of surfaces: their number, their area, and means of what was measured, weighted by it.
-
-    Parameters
-    ----------
-    rows
-        A row for each surface, as in ``surfaces.csv``.
-
-    >>> measured_of([{"area_nm2": 1.0, "thickness_nm_mean": 4.0}, {"area_nm2": 3.0, "thickness_nm_mean": 8.0}])
-    {'surfaces': 2.0, 'area_nm2': 4.0, 'thickness_nm': 7.0}
-    """
-    found = {"surfaces": float(len(rows))}
-    areas = [_number(row.get("area_nm2")) for row in rows]
-    if rows and all(math.isfinite(area) for area in areas):
-        found["area_nm2"] = math.fsum(areas)
-    for column in sorted({key for row in rows for key in row if key.endswith("_mean")}):
-        pairs = [(area, _number(row.get(column))) for area, row in zip(areas, rows, strict=True)]
-        known = [(area, value) for area, value in pairs if area > 0 and math.isfinite(value)]
-        if known:
-            total = math.fsum(area for area, _ in known)
-            found[column.removesuffix("_mean")] = math.fsum(area * value for area, value in known) / total
-    return found
-
-
 def medians_of(picks: Picks) -> dict[str, float]:
     """The medians of the further columns of picks that hold numbers."""
     found = {}
@@ -358,15 +335,8 @@ def word(name: str) -> str:
 
 def number_or_text(cell: str) -> Value:
     """The finite number that a cell holds, else its text."""
-    value = _number(cell)
+    value = number_in(cell)
     return value if math.isfinite(value) else cell
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _stem(path: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from volengine.core.errors import InputError, require
+from volengine.core.errors import InputError
 from volengine.core.paths import PathLike
 from volengine.core.text import counted
 from volengine.engine.lock import Lock, read, remove
 from volengine.web.recipe import ServeRecipe
+from volengine.web.start import check_packages, open_as_asked
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.recipe import WorkbenchRecipe
 
@@ -59,11 +60,7 @@ def workbench(
     Traceback (most recent call last):
     volengine.core.errors.MissingError: gone: no such folder or manifest.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise require("starlette", "web", "workbench") from error
+    check_packages("workbench")
     from volengine.web.app import make_app
     from volengine.web.serve import gate_of
     from volengine.web.serve import serve as run_server
@@ -71,10 +68,7 @@ def workbench(
     from volengine.web.workbench.routes import bench_routes
 
     recipe, serve, say = WorkbenchRecipe.of(recipe), ServeRecipe.of(serve), say or print
-    if recipe.anonymous:
-        from volengine.io.anonymous import use_anonymous
-
-        use_anonymous()
+    open_as_asked(recipe.anonymous)
     found = Project(project, recipe)
     bench = Bench(found)
     for note in found.notes[:MOST_NOTES]:
