@@ -199,6 +199,19 @@ with only_driver(Path(sys.argv[1]), None):
 """
 
 
+def test_what_has_changed_is_work_that_is_left(one: Path, tmp_path: Path) -> None:
+    many(one, tmp_path / "run", finished=4, begun=0, failed=0)
+    names = [f"v{n:04d}" for n in range(4)]
+    record = json.loads((one / "plans/a/finished.json").read_text())
+    found = census(tmp_path / "run", names, ["v0003"], lambda name, origin: "" if name == "v0001" else f"was {name}")
+    assert [one.state for one in found.volumes] == ["changed", "finished", "changed", "skipped"]
+    assert found.work_s == pytest.approx(2 * record["seconds"], abs=0.06)
+    text = survey(found).splitlines()
+    assert text[0].startswith("4 volumes: 2 changed, 1 finished, 1 skipped")
+    assert text[1:] == ["changed since it was finished: was v0000", "changed since it was finished: was v0002"]
+    assert [one["name"] for one in found.to_json()["volumes"]] == ["v0000", "v0002", "v0001", "v0003"]
+
+
 def test_a_plan_folder_is_named_by_its_volume(one: Path) -> None:
     record = PlanFolder(one / "plans/a").read_json("finished.json")
     assert record["units"] == 8

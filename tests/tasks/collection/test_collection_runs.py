@@ -214,6 +214,10 @@ def test_a_store_that_was_written_again_has_changed(tmp_path: Path, raw: Path) -
     tomogram(raw / "a.mrc", peak=2.0)
     run(raw / "a.mrc", tmp_path / "first", CONVERT, QUIET)
     assert changes(manifest, out) == {"a": f"{tmp_path}/first/tomograms/a.ome.zarr: its array was written again"}
+    (tmp_path / "first").rename(tmp_path / "second")
+    run(tmp_path / "second/tomograms/a.ome.zarr", out, recipe, QUIET)
+    (tmp_path / "second").rename(tmp_path / "first")
+    assert changes(manifest, out) == {}  # the same store at another place
     # a run of the files themselves has no row: what the manifest then says is another thing
     run(tmp_path / "first/tomograms/a.ome.zarr", out, recipe, QUIET)
     assert changes(manifest, out) == {}

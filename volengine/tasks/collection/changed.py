@@ -14,7 +14,7 @@ from typing import Any
 from volengine.core.json_text import shown
 from volengine.engine.origin import Origin, source_changed, unreadable
 from volengine.tasks.collection.columns import SHORT
-from volengine.tasks.collection.manifest import Entry, file_name_of, is_file
+from volengine.tasks.collection.manifest import Entry, file_name_of
 
 Row = dict[str, Any]
 """The parameters of a tomogram in its manifest, as JSON values by column."""
@@ -58,8 +58,8 @@ def changed(entry: Entry, origin: Origin) -> str:
 
 
 def _is_moved(entry: Entry, origin: Origin) -> bool:
-    """Whether the source of a tomogram is the file that was run, in another folder."""
-    if not is_file(entry.source) or not origin["snapshot"]:
+    """Whether the source of a tomogram is the file or store that was run, in another folder."""
+    if "://" in entry.source or "#" in entry.source or not origin["snapshot"]:
         return False
     same_name = file_name_of(entry.source) == file_name_of(origin["given"])
     return same_name and not source_changed(entry.name, origin, entry.source)
