@@ -53,11 +53,11 @@ def test_a_thousand_volumes_take_bounded_work(one: Path, tmp_path: Path) -> None
         [sys.executable, "-c", COUNTING, str(tmp_path / "run")], capture_output=True, text=True, check=True
     )
     found = json.loads(done.stdout)
-    # one for each finished volume; of the others that, the numbers of units, the identities, a listing and the
+    # two for each finished volume; of the others one, the numbers of units, the identities, a listing and the
     # receipts, and of those that are begun all but the first once more for the time left; the sample of finished ones;
     # log, locks and the plans
-    assert found["opened"] <= 900 + 50 * 5 + 20 * 4 + 8 * 2 + 10
-    wanted = {"failed": 30, "running": 0, "stopped": 20, "waiting": 49, "finished": 900, "skipped": 1}
+    assert found["opened"] <= 2 * 900 + 50 * 5 + 20 * 4 + 8 * 2 + 10
+    wanted = {"failed": 30, "running": 0, "stopped": 20, "changed": 0, "waiting": 49, "finished": 900, "skipped": 1}
     assert found["counts"] == wanted
     text = found["text"].splitlines()
     total = "1000 volumes: 30 failed, 20 stopped, 49 waiting, 900 finished, 1 skipped"
@@ -197,6 +197,19 @@ with only_driver(Path(sys.argv[1]), None):
     print("locked", flush=True)
     sys.stdin.readline()
 """
+
+
+def test_what_has_changed_is_work_that_is_left(one: Path, tmp_path: Path) -> None:
+    many(one, tmp_path / "run", finished=4, begun=0, failed=0)
+    names = [f"v{n:04d}" for n in range(4)]
+    record = json.loads((one / "plans/a/finished.json").read_text())
+    found = census(tmp_path / "run", names, ["v0003"], lambda name, origin: "" if name == "v0001" else f"was {name}")
+    assert [one.state for one in found.volumes] == ["changed", "finished", "changed", "skipped"]
+    assert found.work_s == pytest.approx(2 * record["seconds"], abs=0.06)
+    text = survey(found).splitlines()
+    assert text[0].startswith("4 volumes: 2 changed, 1 finished, 1 skipped")
+    assert text[1:] == ["changed since it was finished: was v0000", "changed since it was finished: was v0002"]
+    assert [one["name"] for one in found.to_json()["volumes"]] == ["v0000", "v0002", "v0001", "v0003"]
 
 
 def test_a_plan_folder_is_named_by_its_volume(one: Path) -> None:

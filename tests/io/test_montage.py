@@ -176,11 +176,36 @@ def test_aligned_coordinates_are_rounded_and_the_very_sloppy_ones_preferred(tmp_
         (lambda t: t.replace("5 4", "10 8"), "describes a montage of 6 pieces of 8 x 10"),
         (lambda t: t.replace("PieceCoordinates", "Nothing"), "has no PieceCoordinates; nor has"),
         (lambda t: t + "\n[ZValue = 6]\nPieceCoordinates = 8 8 1\n", "describes a montage of 7 pieces"),
+        (
+            lambda t: t.replace("4 3 1", "4 3 1\nPieceCoordinates = 8 3 1"),
+            r"m\.st\.mdoc, lines \d+ and \d+: PieceCoordinates is there twice, as '4 3 1' and '8 3 1'; keep the right",
+        ),
+        (lambda t: t.replace("Montage = 1", "Montage = 1\nMontage = 0"), "Montage is there twice, as '1' and '0'"),
+        (lambda t: t.replace("Montage = 1", "Montage = 0\nMontage = 1"), "Montage is there twice, as '0' and '1'"),
+        (lambda t: t.replace("5 4\n", "5 4\nImageSize = 9 9\n", 1), "ImageSize is there twice, as '5 4' and '9 9'"),
+        (
+            lambda t: t.replace("4 3 1", "4 3 1\nAlignedPieceCoords = 4 3 1\nAlignedPieceCoords = 4 4 1"),
+            "AlignedPieceCoords is there twice, as '4 3 1' and '4 4 1'",
+        ),
     ],
 )
 def test_damaged_mdocs_of_montages_are_refused(tmp_path: Path, change: Callable[[str], str], match: str) -> None:
     with pytest.raises(FormatError, match=match):
         volengine.open_volume(with_mdoc(tmp_path, change(mdoc(PIECES, (5, 4)))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.replace("4 3 1", "4 3 1\nPieceCoordinates = 4  3 1\nNote = a\nNote = b"),  # the same; not read
+        lambda t: t.replace("Montage = 1", "Montage = 0"),  # the coordinates are of pieces all the same
+        lambda t: t.replace("Montage = 1\n", ""),
+    ],
+)
+def test_mdocs_that_are_clear(tmp_path: Path, change: Callable[[str], str]) -> None:
+    found = find_montage(with_mdoc(tmp_path, change(mdoc(PIECES, (5, 4)))))
+    assert found is not None
+    assert [(piece.x, piece.y, piece.section) for piece in found.pieces] == list(PIECES)
 
 
 @pytest.mark.parametrize(

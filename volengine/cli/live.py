@@ -21,6 +21,7 @@ COLOURS: dict[State, str] = {
     "failed": "bold red",
     "running": "cyan",
     "stopped": "yellow",
+    "changed": "magenta",
     "waiting": "dim",
     "finished": "green",
     "skipped": "dim",
@@ -43,8 +44,8 @@ def live_view(found: Census, title: str, rows: int) -> RenderableType:
     title
         What it is called, for example its manifest.
     rows
-        Most rows of the table. Those that failed come first, then those at work, those that wait, and those that are
-        finished; what does not fit is counted.
+        Most rows of the table. Those that failed come first, then those at work, those that have changed, those that
+        wait, and those that are finished; what does not fit is counted.
 
     Returns
     -------
@@ -61,12 +62,12 @@ def live_view(found: Census, title: str, rows: int) -> RenderableType:
     table.add_column("tomogram", no_wrap=True, max_width=40)
     table.add_column("state", no_wrap=True)
     table.add_column("units", justify="right", no_wrap=True)
-    table.add_column("stage, or why it failed", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("stage, why it failed, or what has changed", ratio=1, no_wrap=True, overflow="ellipsis")
     shown = _chosen(found, rows)
     for one in shown:
         units = f"{one.done}/{one.units}" if one.units else ""
         colour = COLOURS[one.state]
-        what = Text(_why(one) if one.state == "failed" else one.stage, colour if one.state == "failed" else "")
+        what = Text(_why(one), colour) if one.why else Text(one.stage)
         table.add_row(Text(one.name), Text(one.state, colour), units, what)
     more = found.total - found.counts()["skipped"] - len(shown)
     parts: list[RenderableType] = [_total(found), table]
@@ -82,13 +83,13 @@ def live_view(found: Census, title: str, rows: int) -> RenderableType:
 
 
 def _why(one: Standing) -> str:
-    """Why a tomogram failed, without its name and the folders of its file, which would fill the line."""
+    """Why a tomogram failed, or what has changed, without its name and the folders of its file: these fill the line."""
     return re.sub(r"^\S*/(?=[^\s/]+:)", "", reason(one).removeprefix(f"{one.name}: "))
 
 
 def _chosen(found: Census, rows: int) -> list[Standing]:
     """The tomograms that are shown, the last finished ones first among those."""
-    order: tuple[State, ...] = ("failed", "running", "stopped", "waiting", "finished")
+    order: tuple[State, ...] = ("failed", "running", "stopped", "changed", "waiting", "finished")
     shown: list[Standing] = []
     for state in order:
         of = found.of(state)

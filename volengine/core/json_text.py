@@ -1,7 +1,7 @@
 """JSON from files that anybody may have written.
 
-:func:`parse_json` differs from ``json.loads`` in its errors only: every text that is no JSON, that is nested too deeply
-or that has an integer of thousands of digits ends in one error of the package's class.
+:func:`parse_json` differs from ``json.loads`` in its errors only: a text that is no JSON, is nested too deeply, has an
+integer of thousands of digits, or gives one name two values ends in one error of the package's class.
 
 >>> parse_json('{"a": [1, 2]}', "x.json")
 {'a': [1, 2]}
@@ -34,14 +34,30 @@ def parse_json(text: str | bytes, where: str) -> Any:
     Raises
     ------
     FormatError
-        It is no JSON, is nested too deeply, or has an integer of thousands of digits.
+        It is no JSON, is nested too deeply, has an integer of thousands of digits, or gives a name two values, of which
+        nothing says which counts.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_named)
+    except _TwiceError as error:
+        raise FormatError(f"{where} {error}") from None
     except RecursionError:
         raise FormatError(f"{where} is damaged: it is nested too deeply.") from None
     except ValueError as error:  # its message never holds the text itself
         raise FormatError(f"{where} is damaged: it is no JSON ({error}).") from None
+
+
+class _TwiceError(Exception):
+    """A name has two values."""
+
+
+def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for name, value in pairs:
+            if repr(value) != repr(found[name]):  # 1 and true differ, NaN and NaN do not
+                raise _TwiceError(f"gives {shown(name)} twice, as {shown(value)} and {shown(found[name])}.")
+    return found
 
 
 def parse_object(text: str | bytes, where: str) -> dict[str, Any]:

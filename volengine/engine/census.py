@@ -1,9 +1,9 @@
-"""What became of the volumes of a run folder: finished, failed, running or waiting, and the time that is left.
+"""What became of the volumes of a run folder: finished, changed since, failed, running, waiting; the time left.
 
 The census of a folder with thousands of volumes takes bounded work: a listing of the plans, the log, one small file for
 each volume that is finished, and for others the numbers of units and the receipts. No plan is taken apart, no store is
 opened. A volume is finished if its record says so, which a run removes before it changes anything; it has failed if the
-log says so after that.
+log says so after that. One that is finished has changed if the record of what it was made of says so (:mod:`.origin`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +22,13 @@ from volengine.core.errors import FormatError, MissingError
 from volengine.engine.agreement import CURRENT
 from volengine.engine.driver_lock import drivers
 from volengine.engine.ledger import PlanFolder, RunFolder
+from volengine.engine.origin import Origin, recorded, source_changed
 from volengine.engine.outputs import FINISHED, UNITS
 
-State = Literal["failed", "running", "stopped", "waiting", "finished", "skipped"]
-STATES: tuple[State, ...] = ("failed", "running", "stopped", "waiting", "finished", "skipped")
-"""The states in the order in which they are listed; ``stopped`` is begun, and nobody works on it."""
+State = Literal["failed", "running", "stopped", "changed", "waiting", "finished", "skipped"]
+STATES: tuple[State, ...] = ("failed", "running", "stopped", "changed", "waiting", "finished", "skipped")
+"""The states in the order in which they are listed. ``stopped``: begun, and nobody works on it; ``changed``: it was
+finished, and what it was made of is not the same any more."""
 
 MOST_LOG = 64 * 2**20
 """Bytes of the log's end that are read."""
@@ -55,7 +57,7 @@ class Standing:
     stage
         The first stage that is not finished, and its units.
     why
-        Why it failed.
+        Why it failed, or what has changed.
     ended
         When it was finished or failed, seconds since 1970.
     """
@@ -141,7 +143,12 @@ class _Told:
     last: dict[str, tuple[float, str, str]] = field(default_factory=dict)
 
 
-def census(run_dir: str | Path, names: Sequence[str] | None = None, skipped: Sequence[str] = ()) -> Census:
+def census(
+    run_dir: str | Path,
+    names: Sequence[str] | None = None,
+    skipped: Sequence[str] = (),
+    changed: Callable[[str, Origin], str] = source_changed,
+) -> Census:
     """Count what became of the volumes of a run folder.
 
     Parameters
@@ -152,6 +159,9 @@ def census(run_dir: str | Path, names: Sequence[str] | None = None, skipped: Seq
         The volumes of a collection; default: all that were begun, and that the last run has named.
     skipped
         Those of them that runs leave out.
+    changed
+        Says by a volume's name and its record what has changed since it was finished; empty: nothing. Default: whether
+        its source has.
 
     Raises
     ------
@@ -173,6 +183,8 @@ def census(run_dir: str | Path, names: Sequence[str] | None = None, skipped: Seq
         one = _standing(name, record, told.last.get(name), folder if name in there else None, bool(working))
         if name in left_out:
             one.state = "skipped"
+        elif one.state == "finished" and (why := changed(name, recorded(folder.plan(name)))):
+            one.state, one.why, one.done = "changed", why, 0
         if record is not None and one.state == "finished":
             finished.append(name)
             seconds += [record["seconds"]] if record.get("seconds") else []
@@ -332,7 +344,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _forecast(found: Census, folder: RunFolder, told: _Told, seconds: Sequence[float], sample: Sequence[str]) -> None:
     """Say how long the rest takes: from what finished volumes took, and from the pace since the run began."""
-    rest = [one for one in found.volumes if one.state in ("running", "stopped", "waiting")]
+    rest = [one for one in found.volumes if one.state in ("running", "stopped", "changed", "waiting")]
     begun = [folder.plan(one.name) for one in rest if one.done]
     costs: dict[str, list[float]] = {}
     for name in sample if begun else ():

@@ -95,6 +95,9 @@ class Plan:
         Calls on the driver after the last stage.
     notes
         Lines for the user that a dry run prints (lattice sizes, numbers of patches ...).
+    origin
+        What the plan was made of, by which :mod:`volengine.engine.origin` tells later whether that has changed. It is
+        no part of the plan's JSON or of any identity.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class Plan:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     finish: tuple[Call, ...] = ()
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_folder_name(self.name, "A plan")
@@ -268,7 +272,9 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, with the version of their form."""
-        return {"format": FORMAT, **fields_of(self)}
+        values = fields_of(self)
+        del values["origin"]
+        return {"format": FORMAT, **values}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], also: Collection[str] = ()) -> Plan:

@@ -12,11 +12,12 @@ from volengine.core.errors import MissingError
 from volengine.core.json_text import parse_json
 from volengine.core.text import table
 from volengine.core.units import format_bytes
-from volengine.engine.census import Census, Standing, census
+from volengine.engine.census import Census, Standing, State, census
 from volengine.engine.driver_lock import drivers
 from volengine.engine.forecast import said
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder, RunFolder
+from volengine.engine.origin import recorded, source_changed
 from volengine.engine.plan import Plan
 
 FEW = 10
@@ -130,7 +131,9 @@ def survey(found: Census) -> str:
     lines += [f"failed: {reason(one)}" for one in found.of("failed")[:SHOWN]]
     lines += [f"running: {one.name}, {_units(one)}" for one in found.of("running")[:SHOWN]]
     lines += [f"stopped: {one.name}, {_units(one)}" for one in found.of("stopped")[:SHOWN]]
-    for state in ("failed", "running", "stopped"):
+    lines += [f"changed since it was finished: {reason(one)}" for one in found.of("changed")[:SHOWN]]
+    told: tuple[State, ...] = ("failed", "running", "stopped", "changed")
+    for state in told:
         more = counts[state] - SHOWN
         lines += [f"... and {more} more that are {state} (--json lists all)"] if more > 0 else []
     if not found.there:
@@ -156,7 +159,7 @@ def time_left(found: Census) -> str:
 
 
 def reason(one: Standing) -> str:
-    """Say why a volume failed, with its name before it, unless the reason contains it; in one line."""
+    """Say in one line why a volume failed, or what has changed; its name is before it, unless it is in the reason."""
     why = " ".join(one.why.split())
     return why if re.search(rf"(?<!\w){re.escape(one.name)}(?!\w)", why) else f"{one.name}: {why}"
 
@@ -181,7 +184,8 @@ def _plan_status(folder: PlanFolder) -> str:
     finished = folder.read_json("finished.json")
     if isinstance(finished, dict) and finished.get("fingerprint") == plan.fingerprint:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_seconds(finished.get("time"))))
-        return f"{plan.name}: finished {when}, {plan.units} units"
+        why = source_changed(plan.name, recorded(folder))
+        return f"{plan.name}: finished {when}, {plan.units} units" + (f"; changed since: {why}" if why else "")
     done = folder.done(plan.identities)
     recent = [r for r in folder.receipts if plan.identities.get(r["stage"]) == r["identity"]]
     rows = []

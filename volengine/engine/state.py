@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from volengine.core.aside import sweep
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
-from volengine.engine import inventory
+from volengine.engine import inventory, origin
 from volengine.engine.agreement import CURRENT, LOCK, agreed
 from volengine.engine.claims import Claims
 from volengine.engine.driver_lock import drivers
@@ -122,6 +122,7 @@ class PlanState:
             if complete and not lost and not edited and not self.outputs.unproven():
                 if self._home and self._home != self.folder.home(now=True) and self.folder.moved_from():
                     self.folder.write_plan(self.plan.to_json())
+                origin.note(self.folder, self.plan.origin)
                 self.said = self.outputs.said()
                 self.finished = True
                 self.skipped = self.plan.units
@@ -133,6 +134,7 @@ class PlanState:
             self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]
             (self.folder.path / FINISHED).unlink(missing_ok=True)  # first: what it says of this folder ends here
             self.folder.write_plan(self.plan.to_json())
+            origin.note(self.folder, self.plan.origin)
             sweep(self.folder.path)
             self.folder.write_json(UNITS, {s.name: len(s.tiling) for s in self.plan.stages})
             self.folder.write_json(CURRENT, self.identities, durable=False)

@@ -167,7 +167,7 @@ def content_of_file(path: str) -> str:
     settle(file_state(path).time_ns)
     before, changed = file_state(path), _inode_time(path)
     remote = is_remote(path)
-    key = digest_of(["file", path if remote else os.path.abspath(path), before, changed])  # noqa: PTH100
+    key = _content_key(path, before, changed)
     known = None if remote and not before.inode else _recall(key)  # without a stamp nobody knows whether it changed
     if known is not None:
         return known
@@ -176,6 +176,22 @@ def content_of_file(path: str) -> str:
         raise ChangedError(f"{path} is being written; wait until it is complete, then run the same command again.")
     _remember(key, found)
     return found
+
+
+def remembered_content(path: str) -> str | None:
+    """Return what :func:`content_of_file` has said of a file as it is now; ``None`` if it would have to be read.
+
+    Raises
+    ------
+    MissingError, InputError
+        As of :func:`file_state`.
+    """
+    return _recall(_content_key(path, file_state(path), _inode_time(path)))
+
+
+def _content_key(path: str, state: FileState, changed: int) -> str:
+    place = path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100
+    return digest_of(["file", place, state, changed])
 
 
 def _inode_time(path: str | os.PathLike[str]) -> int:

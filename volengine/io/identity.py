@@ -41,9 +41,16 @@ from typing import Any, Literal
 from volengine.core.digest import DIGITS, digest_of
 from volengine.core.errors import ChangedError, InputError, MissingError
 from volengine.core.volume import Volume
-from volengine.io.hashing import FileState, content_of_file, content_of_objects, file_state, sample_of_file
+from volengine.io.hashing import (
+    FileState,
+    content_of_file,
+    content_of_objects,
+    file_state,
+    remembered_content,
+    sample_of_file,
+)
 from volengine.io.listing import ARRAY_FILES, Listing, listing_of, metadata_of, node_object, time_ns, voxel_objects
-from volengine.io.names import FILE_SUFFIXES, is_zipped, suffix_of
+from volengine.io.names import FILE_SUFFIXES, is_remote, is_zipped, suffix_of
 from volengine.io.stores import local_path
 
 How = Literal["quick", "content", "metadata"]
@@ -134,13 +141,58 @@ def check_unchanged(volume: Volume, *, full: bool = True) -> None:
     if not full:
         with _lock:
             last, cost = _checked.get(place, (0.0, 0.0))
-            if place in _checked and began - last < cost / SHARE and _node_stamp(volume) == volume.snapshot["node"]:
+            stamp = _node_stamp(*place, volume.snapshot)
+            if place in _checked and began - last < cost / SHARE and stamp == volume.snapshot["node"]:
                 return
             _checked[place] = (began, cost)  # the other threads of this process need not list it, too
     _check_zarr(volume)
     with _lock:
         now = time.monotonic()
         _checked[place] = (now, now - began)
+
+
+def glance(url: str, path: str, snapshot: Mapping[str, Any]) -> str:
+    """Say how a source on a disk differs from a snapshot, as far as one look at its file tells; nothing is read.
+
+    Of a Zarr array the file of its metadata is looked at; of what lies behind a URL nothing.
+
+    Parameters
+    ----------
+    url, path
+        Where the source is, as of a volume.
+    snapshot
+        Its snapshot, as of a volume.
+
+    Returns
+    -------
+    str
+        What differs; empty if nothing does.
+
+    Raises
+    ------
+    MissingError
+        It is gone.
+    InputError
+        It cannot be reached.
+    """
+    if not snapshot or is_remote(url):
+        return ""
+    by_content = snapshot["how"] == "content"
+    if snapshot["kind"] == "file":
+        state = file_state(url)
+        differences = _differences(snapshot, state)
+        if by_content and differences and state.size == snapshot["size"]:
+            content = remembered_content(url)
+            if content is None:
+                return f"{'; '.join(differences)}; the next run compares all bytes"
+            differences = [] if content == snapshot["content"] else ["other bytes"]
+        return "; ".join(differences)
+    stamp = _node_stamp(url, path, snapshot)
+    if stamp == "":
+        raise MissingError(f"{url}: there is no such array.")
+    if stamp == snapshot.get("node"):
+        return ""
+    return "its array was written again" + ("; the next run compares all bytes" if by_content else "")
 
 
 # -- files ---------------------------------------------------------------------------------------------------
@@ -253,14 +305,14 @@ def _summary(listing: Listing | None) -> Snapshot:
     }
 
 
-def _node_stamp(volume: Volume) -> str | None:
-    """The stamp of the array's metadata file in a local store; ``None`` in other stores, or if there is none."""
-    folder = local_path(volume.url)
-    if folder is None or volume.snapshot["listing"] is None:
+def _node_stamp(url: str, path: str, snapshot: Mapping[str, Any]) -> str | None:
+    """The stamp of the array's metadata file in a local store, empty if it is gone; ``None`` in other stores."""
+    folder = local_path(url)
+    if folder is None or snapshot["listing"] is None:
         return None
     for name in ARRAY_FILES:
         with suppress(OSError):
-            stat = (folder / volume.path / name).stat()
+            stat = (folder / path / name).stat()
             return f"{stat.st_mtime_ns}-{stat.st_ino}"
     return ""
 

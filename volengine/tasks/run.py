@@ -36,6 +36,7 @@ from volengine.engine.run import Job, Then, run_jobs
 from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
 from volengine.io.stores import local_path, located
+from volengine.tasks.collection.changed import Row, row_of
 from volengine.tasks.collection.columns import convert_recipe, filter_recipe, pick_recipes, segment_recipe
 from volengine.tasks.collection.forms import is_manifest
 from volengine.tasks.collection.manifest import Collection, Entry, file_name_of, is_file
@@ -206,7 +207,7 @@ def run_jobs_of(
     """
     if not any(map(is_manifest, inputs)):
         jobs, run_dir = jobs_of(RUN, expand(inputs), out, recipe, options)
-        return jobs, run_dir, []
+        return [_with_row(job, {}) for job in jobs], run_dir, []
     if len(inputs) > 1:
         raise InputError(f"{' '.join(inputs)[:200]}: a manifest is given alone; add the others to it (collection add).")
     found = Collection.read(inputs[0])
@@ -216,7 +217,18 @@ def run_jobs_of(
         raise InputError(f"{inputs[0]}: there is nothing to do: it has {len(found.entries)} tomograms, all left out.")
     recipes = {entry.name: _recipe_of(entry, recipe) for entry in at_work}
     jobs, run_dir = jobs_of(RUN, {entry.name: entry.source for entry in at_work}, out, recipe, options, recipes)
-    return jobs, run_dir, skipped
+    rows = {entry.name: row_of(entry) for entry in at_work}
+    return [_with_row(job, rows[job.name]) for job in jobs], run_dir, skipped
+
+
+def _with_row(job: Job, row: Row) -> Job:
+    """A job whose plan says which parameters its tomogram has in a manifest; there may be none."""
+
+    def plan() -> Plan:
+        made = job.plan()
+        return replace(made, origin={**made.origin, "row": row})
+
+    return replace(job, plan=plan)
 
 
 def _recipe_of(entry: Entry, recipe: RunRecipe) -> RunRecipe:

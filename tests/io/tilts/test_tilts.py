@@ -134,6 +134,11 @@ def test_a_series_survives_json_and_says_what_it_holds(tmp_path: Path, name: str
     ("name", "text", "said"),
     [
         ("a.mdoc", MDOC.replace("TiltAngle = 3\n", "TiltAngle = three\n"), r"line \d+: TiltAngle is 'three'"),
+        (
+            "a.mdoc",
+            MDOC.replace("TiltAngle = 3\n", "TiltAngle = 3\nTiltAngle = -3\n"),
+            r"a\.mdoc, lines \d+ and \d+: TiltAngle is there twice, as '3' and '-3'; keep the right one",
+        ),
         ("a.mdoc", MDOC.replace("TiltAngle = 3\n", ""), "some have no TiltAngle"),
         ("a.mdoc", MDOC.replace("[ZValue = 2]", "[ZValue = 0]"), "same ZValue"),
         ("a.mdoc", MDOC.replace("TiltAngle = 3\n", "TiltAngle = 3\nPieceCoordinates = 0 0 0\n"), "montage"),
@@ -145,6 +150,9 @@ def test_a_series_survives_json_and_says_what_it_holds(tmp_path: Path, name: str
         ("a.aln", aln(2), "from 2 to 6"),
         ("a.aln", aln(0, count=6), "RawSize of 6"),
         ("a.aln", "SEC\n", "AreTomo Alignment"),
+        ("a.aln", aln(1).replace("# RawSize", "# RawSize = 1 2 3\n# RawSize"), "RawSize is there twice, as '1 2 3'"),
+        ("a.star", RELION.replace("_rlnMicrographPreExposure", "_rlnMicrographName"), "_rlnMicrographName is"),
+        ("a.xml", XML.replace("<Dose>", "<Dose>1\n2\n3</Dose><Dose>"), "Dose is there 2 times in its TiltSeries"),
         ("a.star", RELION.replace("3.5", "x"), "rlnMicrographPreExposure is 'x'"),
         ("a.star", RELION + RELION.replace("TS_01", "TS_02"), "2 tilt series"),
         ("a.star", "data_g\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesStarFile\na a.star\n", "give the file of one"),

@@ -20,6 +20,7 @@ from volengine.nets.formats.bioimage_read import onnx_of
         ("weights: {onnx: {source: ../x.onnx}}", "not in it"),
         ("!!python/object/apply:os.system ['true']", "damaged"),
         ("- 1", "names no weights"),
+        ("weights: {onnx: {source: a.onnx, source: b.onnx}}", "damaged .*'source' is there twice"),
     ],
 )
 def test_packages_that_are_refused(tmp_path: Path, text: str | None, said: str) -> None:

@@ -4,6 +4,7 @@ is what the next run does."""
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_of_thirty_three_are_named_and_the_rest_is_done(tmp_path: Path, raw: Pat
     done = ran(manifest, out, recipe)
     bad = [CORRUPT, VANISHED, NAN]
     found = collection_status(manifest, out / "run")
-    assert found.counts() == {"failed": 3, "finished": 27, "running": 0, "stopped": 0, "waiting": 0, "skipped": 0}
+    assert {state: n for state, n in found.counts().items() if n} == {"failed": 3, "finished": 27}
     assert [one.name for one in found.of("failed")] == bad
     reasons = {one.name: one.why for one in found.of("failed")}
     assert f"{CORRUPT}.mrc" in reasons[CORRUPT]
@@ -127,6 +128,102 @@ def test_later_ones_and_changed_ones_are_what_the_next_run_does(tmp_path: Path, 
     assert ran(manifest, out, recipe).keys() == {"c"}
     with pytest.raises(InputError, match="name them"):
         retry(manifest, run_dir=out / "run", afresh=True)
+
+
+CONVERT = RunRecipe.from_json({"convert": {"levels": 1}})
+
+
+def changes(manifest: Path, out: Path) -> dict[str, str]:
+    """What has changed, by tomogram; it is exactly what the next run does not take for finished."""
+    return {one.name: one.why for one in collection_status(manifest, out / "run").of("changed")}
+
+
+def test_what_has_changed_since_the_run_is_not_finished(tmp_path: Path, raw: Path) -> None:
+    for number, name in enumerate("abcdef"):
+        tomogram(raw / f"{name}.mrc", peak=1.0 + number)
+    manifest, out = tmp_path / "m.csv", tmp_path / "out"
+    rows = {name: f"raw/{name}.mrc,{name},," for name in "abcdef"}
+
+    def write() -> None:
+        manifest.write_text("\n".join(["source,name,voxel_size,note", *rows.values(), ""]))
+
+    write()
+    ran(manifest, out, CONVERT)
+    rows["a"] += "seen"  # a note changes nothing
+    rows["b"] = "raw/b.mrc,b,12.5,"
+    rows["c"], rows["d"] = "raw/d.mrc,c,,", "raw/c.mrc,d,,"
+    write()
+    copy = (raw / "e.mrc").read_bytes()
+    (raw / "e.new").write_bytes(copy)
+    (raw / "e.new").replace(raw / "e.mrc")  # the same bytes: another file
+    (raw / "f.mrc").unlink()
+    found = changes(manifest, out)
+    assert found.keys() == set("bcdef")
+    assert found["b"] == "voxel_size the recipe's → 12.5"
+    assert found["c"] == f"source {raw}/c.mrc → {raw}/d.mrc"
+    assert found["d"] == f"source {raw}/d.mrc → {raw}/c.mrc"
+    assert found["e"].startswith(f"{raw}/e.mrc: time ")
+    assert found["e"].endswith("another file is in its place")
+    assert found["f"] == f"{raw}/f.mrc is gone"
+    # each changed one is taken by the next run; the sources of c and d were made for each other's names
+    (raw / "f.mrc").write_bytes(copy)
+    assert ran(manifest, out, CONVERT, QUIET.with_(overwrite=True)).keys() == set("bcdef")
+    assert states(manifest, out) == {"finished": list("abcdef")}
+    rows["b"] = "raw/b.mrc,b,12.50,"  # the same number
+    (raw / "a.mrc").rename(tmp_path / "a.mrc")  # the same file at another place
+    rows["a"] = "a.mrc,a,,"
+    write()
+    assert changes(manifest, out) == {}
+    assert set(ran(manifest, out, CONVERT)) == set()
+    # what another program has left is not believed, and an older folder without a record is as it was
+    (out / "run/plans/b/origin.json").write_text('{"given": 3}')
+    (out / "run/plans/c/origin.json").unlink()
+    (raw / "d.mrc").touch()
+    assert changes(manifest, out) == {"b": "origin.json in its folder is damaged; the next run compares all"}
+    ran(manifest, out, CONVERT)
+    assert states(manifest, out) == {"finished": list("abcdef")}
+
+
+def test_a_touched_source_is_the_same_by_its_content(tmp_path: Path, raw: Path, volengine: Command) -> None:
+    tomogram(raw / "a.mrc")
+    manifest, out = tmp_path / "m.csv", tmp_path / "out"
+    manifest.write_text("source\nraw/a.mrc\n")
+    by_content = QUIET.with_(identity="content")
+    ran(manifest, out, CONVERT, by_content)
+    os.utime(raw / "a.mrc", (1, 1))
+    assert changes(manifest, out)["a"].endswith("the next run compares all bytes")
+    assert ran(manifest, out, CONVERT, by_content) == {}
+    assert states(manifest, out) == {"finished": ["a"]}
+    code, said, _ = volengine("status", str(out / "run"))
+    assert (code, "changed" in said) == (0, False)
+    tomogram(raw / "a.mrc", peak=0.5)
+    code, said, _ = volengine("status", str(out / "run"))
+    assert f"; changed since: {raw}/a.mrc: time " in said
+    code, said, _ = volengine("collection", "status", str(manifest), "--out", str(out))
+    assert said.startswith("1 volumes: 1 changed")
+    assert f"\nchanged since it was finished: {raw}/a.mrc: time " in said
+
+
+def test_a_store_that_was_written_again_has_changed(tmp_path: Path, raw: Path) -> None:
+    tomogram(raw / "a.mrc")
+    run(raw / "a.mrc", tmp_path / "first", CONVERT, QUIET)
+    manifest, out = tmp_path / "m.csv", tmp_path / "out"
+    manifest.write_text("source\nfirst/tomograms/a.ome.zarr\n")
+    recipe = RunRecipe.from_json({"filter": {"steps": ["invert"]}})
+    ran(manifest, out, recipe)
+    assert changes(manifest, out) == {}
+    tomogram(raw / "a.mrc", peak=2.0)
+    run(raw / "a.mrc", tmp_path / "first", CONVERT, QUIET)
+    assert changes(manifest, out) == {"a": f"{tmp_path}/first/tomograms/a.ome.zarr: its array was written again"}
+    (tmp_path / "first").rename(tmp_path / "second")
+    run(tmp_path / "second/tomograms/a.ome.zarr", out, recipe, QUIET)
+    (tmp_path / "second").rename(tmp_path / "first")
+    assert changes(manifest, out) == {}  # the same store at another place
+    # a run of the files themselves has no row: what the manifest then says is another thing
+    run(tmp_path / "first/tomograms/a.ome.zarr", out, recipe, QUIET)
+    assert changes(manifest, out) == {}
+    manifest.write_text("source,convert.codec\nfirst/tomograms/a.ome.zarr,none\n")
+    assert changes(manifest, out) == {"a": "convert.codec the recipe's → 'none'"}
 
 
 def test_values_of_a_tomogram_replace_those_of_the_recipe(tmp_path: Path, raw: Path, recipe: RunRecipe) -> None:

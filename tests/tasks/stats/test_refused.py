@@ -71,6 +71,7 @@ def test_sources_of_a_tomogram_must_fit(tmp_path: Path) -> None:
     [
         ("tomogram,group\nT1,x\nT2,x\n", "does not say the group of T3"),
         ("tomogram,region\nT1,x\n", "no column 'group'"),
+        ("tomogram,group,group\nT1,x,y\n", "the column 'group' is there twice"),
         ("tomogram,group\nT1,\n", "line 2: a tomogram or a group is empty"),
         ("tomogram,group\nT1,all\n", "line 2: 'all' is the name"),
         ("tomogram,group\nT1,x\nT1,y\n", "line 3: tomogram 'T1' is in 'x' and in 'y'"),

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from volengine.core.errors import FormatError
 from volengine.io.montage.pieces import ALIGNED, Coordinates
 from volengine.io.mrc.rules import MAX_LENGTH_VOX
-from volengine.io.tilts.series import file_name, lines_of, number
+from volengine.io.tilts.series import contradiction, file_name, lines_of, number
 
 _ENTRY = re.compile(r"\[\s*(\w+)\s*=\s*(.*?)\s*\]")
+READ = ("Montage", "ImageFile", "ImageSize", "PieceCoordinates", *ALIGNED, "TiltAngle")
+"""Keys that are read."""
 WHOLE = re.compile(r"[-+]?\d{1,9}")
 """A whole number of a size that coordinates have."""
 
@@ -30,12 +32,17 @@ class Document:
     images: dict[int, dict[str, tuple[str, int]]]
     twice: frozenset[int]
     """Images that are described twice."""
+    contradictions: Mapping[str, str] = field(default_factory=dict)
+    """What is wrong where a section gives one of :data:`READ` twice, with other values, by key."""
 
     @property
     def name(self) -> str:
         return file_name(self.path)
 
     def is_montage(self, found: Sequence[Coordinates] | None) -> bool:
+        """Whether the file is a montage: ``Montage = 1``, or coordinates of pieces, whatever ``Montage`` is."""
+        if {"Montage", "PieceCoordinates"} & set(self.contradictions):
+            return True  # in doubt it is not read as a volume; :meth:`pieces` says what is wrong
         if self.head.get("Montage", ("0", 0))[0] not in ("", "0"):
             return True
         told = [image["PieceCoordinates"] for image in self.images.values() if "PieceCoordinates" in image]
@@ -44,7 +51,9 @@ class Document:
         return are_pieces([self._triple(*entry, "PieceCoordinates") for entry in told])
 
     def pieces(self, shape: tuple[int, int, int]) -> list[Coordinates] | None:
-        """Section, y, x of each image; ``None`` if no image has them."""
+        """Section, y, x of each image; ``None`` if no image has them. Two values of one key are refused."""
+        if self.contradictions:
+            raise FormatError(next(iter(self.contradictions.values())))
         if not any("PieceCoordinates" in image for image in self.images.values()):
             return None
         self._check(shape)
@@ -79,6 +88,8 @@ class Document:
 
     def of_other_file(self, shape: tuple[int, int, int]) -> bool:
         """Whether neither the size nor the number of images is that of the file."""
+        if "ImageSize" in self.contradictions:
+            return False
         return self._size() not in (None, shape[1:]) and len(self.images) != shape[0]
 
     def _triple(self, text: str, line: int, key: str) -> tuple[int, int, int]:
@@ -125,14 +136,16 @@ def read_document(path: str) -> Document | None:
     head: dict[str, tuple[str, int]] = {}
     images: dict[int, dict[str, tuple[str, int]]] = {}
     twice: set[int] = set()
+    contradictions: dict[str, str] = {}
     entries: dict[str, tuple[str, int]] | None = head
+    stated: dict[str, tuple[str, int]] = {}
     for at, raw in enumerate(lines, 1):
         line = raw.strip()
         section = _ENTRY.fullmatch(line)
         if section and section[1] == "T":
             continue  # a title
         if section:
-            entries = None
+            entries, stated = None, {}
             if section[1] == "ZValue" and WHOLE.fullmatch(section[2]):
                 n = int(section[2])
                 if n in images:
@@ -140,8 +153,11 @@ def read_document(path: str) -> Document | None:
                 entries = images.setdefault(n, {})
         elif "=" in line and entries is not None:
             key, _, value = (part.strip() for part in line.partition("="))
-            entries[key] = (value, at)
-    return Document(path, head, images, frozenset(twice))
+            if key in READ:
+                if said := contradiction(path, key, stated.setdefault(key, (value, at)), (value, at)):
+                    contradictions.setdefault(key, said)
+                entries[key] = (value, at)
+    return Document(path, head, images, frozenset(twice), contradictions)
 
 
 def are_pieces(coordinates: Sequence[Coordinates]) -> bool:

@@ -186,6 +186,7 @@ def _document(path: str, shape: Index3) -> Document | None:
         if doc is None or doc.of_other_file(shape):
             continue
         named = doc.head.get("ImageFile", ("", 0))[0]
-        if place != f"{stem}.mdoc" or file_name(named) in (file_name(path), file_name(bare)):
+        of_file = file_name(named) in (file_name(path), file_name(bare)) or "ImageFile" in doc.contradictions
+        if place != f"{stem}.mdoc" or of_file:
             return doc
     return None

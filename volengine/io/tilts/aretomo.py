@@ -12,10 +12,12 @@ from __future__ import annotations
 import re
 
 from volengine.core.errors import FormatError
-from volengine.io.tilts.series import TiltSeries, file_name, lines_of, number
+from volengine.io.tilts.series import TiltSeries, file_name, lines_of, number, stated_once
 
 _HEAD = re.compile(r"#\s*(\w+)\s*=\s*(.*)")
 COLUMNS = 10
+READ = ("RawSize", "Thickness", "AlphaOffset", "BetaOffset")
+"""Values of the head that are read."""
 
 
 def read_aln(path: str) -> TiltSeries:
@@ -31,7 +33,7 @@ def read_aln(path: str) -> TiltSeries:
     lines = lines_of(path, "an alignment of AreTomo")
     if not lines[0].lstrip().lower().startswith("# aretomo alignment"):
         raise FormatError(f"{path}: begins with {lines[0][:40]!r}; '# AreTomo Alignment' was expected.")
-    head: dict[str, tuple[list[str], int]] = {}
+    head: dict[str, tuple[str, int]] = {}
     dark: list[int] = []
     rows: list[list[float]] = []
     for at, line in enumerate(lines, 1):
@@ -47,8 +49,8 @@ def read_aln(path: str) -> TiltSeries:
                 if len(numbers) != 3:
                     raise FormatError(f"{path}, line {at}: DarkFrame has {len(numbers)} numbers, not 3.")
                 dark.append(_whole(numbers[1], path, at))
-            elif found:
-                head[found[1]] = (found[2].split(), at)
+            elif found and found[1] in READ:
+                stated_once(head, found[1], found[2], at, path)
             continue
         if len(words) != COLUMNS:
             raise FormatError(f"{path}, line {at}: {len(words)} values, not {COLUMNS}.")
@@ -58,7 +60,8 @@ def read_aln(path: str) -> TiltSeries:
     thickness = head.get("Thickness")
     notes = [f"SEC counts from {first}; sections here count from 0."]
     for name in ("AlphaOffset", "BetaOffset"):
-        words, at = head.get(name, ([], 0))
+        text, at = head.get(name, ("", 0))
+        words = text.split()
         value = number(words[0], path, at, name) if words else 0.0
         notes += [f"{name} is {value:g} degrees."] if value else []
     return TiltSeries(
@@ -79,19 +82,20 @@ def _whole(value: float, path: str, at: int) -> int:
     return int(value)
 
 
-def _positive(path: str, entry: tuple[list[str], int] | None) -> float | None:
-    if entry is None or not entry[0]:
+def _positive(path: str, entry: tuple[str, int] | None) -> float | None:
+    if entry is None or not entry[0].split():
         return None
-    value = number(entry[0][0], path, entry[1], "Thickness")
+    value = number(entry[0].split()[0], path, entry[1], "Thickness")
     return value if value > 0 else None
 
 
-def _first_section(path: str, head: dict[str, tuple[list[str], int]], rows: list[int], dark: list[int]) -> int:
+def _first_section(path: str, head: dict[str, tuple[str, int]], rows: list[int], dark: list[int]) -> int:
     """Whether sections count from 0 or from 1."""
     if not rows:
         raise FormatError(f"{path}: has no row: no image was aligned, or the file is cut off.")
     named = sorted([*rows, *dark])
-    words, at = head.get("RawSize", ([], 0))
+    text, at = head.get("RawSize", ("", 0))
+    words = text.split()
     count = _whole(number(words[2], path, at, "RawSize"), path, at) if len(words) == 3 else None
     first = named[0]
     if first not in (0, 1) or named != list(range(first, first + len(named))) or count not in (None, len(named)):

@@ -13,12 +13,18 @@ import re
 from datetime import datetime
 
 from volengine.core.errors import FormatError
-from volengine.io.tilts.series import TiltSeries, file_name, lines_of, number
+from volengine.io.tilts.series import TiltSeries, file_name, lines_of, number, stated_once
 
 _SECTION = re.compile(r"\[\s*(\w+)\s*=\s*(.*?)\s*\]")
 _AXIS = re.compile(r"tilt axis angle\s*=\s*([-+]?\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE)
 _TIMES = ("%d-%b-%y %H:%M:%S", "%d-%b-%Y %H:%M:%S", "%Y-%b-%d %H:%M:%S")
 UM = 1e4
+
+READ = (
+    "TiltAngle", "RotationAngle", "TargetDefocus", "PixelSpacing", "SubFramePath", "PriorRecordDose", "ExposureDose",
+    "DateTime", "PieceCoordinates",
+)  # fmt: skip
+"""Keys that are read; two values of one are refused, whereas programs may repeat others."""
 
 Entries = dict[str, tuple[str, int]]
 """Values and their lines, by key."""
@@ -32,7 +38,8 @@ def read_mdoc(path: str) -> TiltSeries:
     MissingError
         The file does not exist.
     FormatError
-        It has no image with an angle (a montage, a map), some lack what others have, or a line is damaged.
+        It has no image with an angle (a montage, a map), some lack what others have, two values of one key are there,
+        or a line is damaged.
     """
     head, images, titles = _parse(path)
     if not images:
@@ -95,8 +102,8 @@ def _parse(path: str) -> tuple[Entries, list[tuple[int, Entries]], list[str]]:
             entries = None  # another section: its entries are not of an image
         elif "=" in line and not line.startswith("["):
             key, _, value = (part.strip() for part in line.partition("="))
-            if entries is not None:
-                entries[key] = (value, at)
+            if entries is not None and key in READ:
+                stated_once(entries, key, value, at, path)
         elif not line.startswith("#"):
             raise FormatError(f"{path}, line {at}: {line[:40]!r}: 'key = value' or '[ZValue = n]' was expected.")
     numbers = [at for at, _ in images]

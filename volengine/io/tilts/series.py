@@ -196,3 +196,37 @@ def number(text: str, path: str, line: int, what: str) -> float:
 def file_name(path: str) -> str:
     """The name of a file, for Windows' paths as well."""
     return Path(path.replace("\\", "/")).name
+
+
+def contradiction(path: str, key: str, one: tuple[str, int], other: tuple[str, int]) -> str:
+    """Say that a file states two values of one thing; empty if both are the same, up to blanks.
+
+    Parameters
+    ----------
+    path, key
+        The file, and what is stated.
+    one, other
+        The values, each with its line.
+
+    Examples
+    --------
+    >>> contradiction("a.mdoc", "TiltAngle", ("3", 7), ("-3", 9))
+    "a.mdoc, lines 7 and 9: TiltAngle is there twice, as '3' and '-3'; keep the right one."
+    """
+    if one[0].split() == other[0].split():
+        return ""
+    told = " and ".join(repr(value[:40]) for value, _ in (one, other))
+    return f"{path}, lines {one[1]} and {other[1]}: {key} is there twice, as {told}; keep the right one."
+
+
+def stated_once(entries: dict[str, tuple[str, int]], key: str, value: str, line: int, path: str) -> None:
+    """Put a value and its line to the others of a file.
+
+    Raises
+    ------
+    FormatError
+        Another value of this key is there.
+    """
+    if key in entries and (said := contradiction(path, key, entries[key], (value, line))):
+        raise FormatError(said)
+    entries[key] = (value, line)

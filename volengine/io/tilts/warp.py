@@ -25,16 +25,17 @@ def read_warp_xml(path: str) -> TiltSeries:
     MissingError
         The file does not exist.
     FormatError
-        It is no XML, or of something else than a tilt series; it defines entities; or its columns do not fit together.
+        It is no XML, or of something else than a tilt series; it defines entities; its columns do not fit together,
+        or one is there twice.
     """
     root = _root(path)
     angles = _numbers(path, root, "Angles")
     if angles is None:
         raise FormatError(f"{path}: its TiltSeries has no Angles.")
-    dose, used = _numbers(path, root, "Dose"), _words(root, "UseTilt")
+    dose, used = _numbers(path, root, "Dose"), _words(path, root, "UseTilt")
     if used is not None and any(u.lower() not in ("true", "false") for u in used):
         raise FormatError(f"{path}: UseTilt has values other than True and False.")
-    images = _words(root, "MoviePath")
+    images = _words(path, root, "MoviePath")
     notes = ["The angles have Warp's sign, the opposite of IMOD's and AreTomo's."]
     for name in ("LevelAngleX", "LevelAngleY"):
         value = root.get(name)
@@ -73,20 +74,28 @@ def _root(path: str) -> ET.Element:
     return root
 
 
-def _words(root: ET.Element, name: str) -> list[str] | None:
-    node = root.find(name)
+def _only(path: str, root: ET.Element, name: str) -> ET.Element | None:
+    """The child of this name; two are refused, because nothing says which counts."""
+    found = root.findall(name)
+    if len(found) > 1:
+        raise FormatError(f"{path}: {name} is there {len(found)} times in its {root.tag}; keep the right one.")
+    return found[0] if found else None
+
+
+def _words(path: str, root: ET.Element, name: str) -> list[str] | None:
+    node = _only(path, root, name)
     found = [line.strip() for line in (node.text or "").split("\n")] if node is not None else []
     return [line for line in found if line] or None
 
 
 def _numbers(path: str, root: ET.Element, name: str) -> tuple[float, ...] | None:
-    words = _words(root, name)
+    words = _words(path, root, name)
     return None if words is None else tuple(number(w, path, 1, name) for w in words)
 
 
 def _defocus(path: str, root: ET.Element, count: int) -> tuple[float, ...] | None:
     """The defocus of each image, the mean over its nodes; ``None`` unless every image has one."""
-    grid = root.find("GridCTF")
+    grid = _only(path, root, "GridCTF")
     if grid is None:
         return None
     found: dict[int, list[float]] = {}
@@ -100,12 +109,14 @@ def _defocus(path: str, root: ET.Element, count: int) -> tuple[float, ...] | Non
 
 def _pixel(path: str, root: ET.Element) -> float | None:
     """``PixelSize`` of the CTF: an attribute, or a parameter."""
-    ctf = root.find("CTF")
+    ctf = _only(path, root, "CTF")
     if ctf is None:
         return None
-    named = (p.get("Value") for p in ctf.findall("Param") if p.get("Name") == "PixelSize")
-    told = ctf.get("PixelSize") or next(named, None)
-    return None if not told else number(told, path, 1, "PixelSize")
+    named = [p.get("Value") for p in ctf.findall("Param") if p.get("Name") == "PixelSize"]
+    values = {number(told, path, 1, "PixelSize") for told in (ctf.get("PixelSize"), *named) if told}
+    if len(values) > 1:
+        raise FormatError(f"{path}: its CTF has several PixelSize: {', '.join(map(str, sorted(values)))}.")
+    return next(iter(values), None)
 
 
 def _size(path: str, text: str | None) -> tuple[float, float, float] | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from volengine.core.errors import FormatError
 from volengine.core.json_text import shown
+from volengine.core.yaml_recipes import parse_yaml
 from volengine.nets.formats.archives import read_zip
 
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml")
@@ -29,8 +30,6 @@ def onnx_of(path: str | Path) -> bytes:
     FormatError
         It is no package, is damaged, or has its weights in other formats only (whose reading would run code).
     """
-    import yaml
-
     where = str(path)
     texts = read_zip(path, DESCRIPTIONS)
     if not texts:
@@ -39,8 +38,8 @@ def onnx_of(path: str | Path) -> bytes:
     if len(text) > LARGEST_DESCRIPTION:
         raise FormatError(f"{where}: its description has {len(text)} bytes; it is not read.")
     try:
-        told: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        told: Any = parse_yaml(text.decode("utf-8-sig"), "it")
+    except (FormatError, UnicodeDecodeError) as error:
         raise FormatError(f"{where}: its description is damaged ({str(error).splitlines()[0]}).") from error
     weights = told.get("weights") if isinstance(told, Mapping) else None
     if not isinstance(weights, Mapping):

@@ -22,6 +22,7 @@ from volengine.core.errors import InputError, VolengineError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.engine.census import Census, census
 from volengine.engine.census import retry as clear
+from volengine.tasks.collection.changed import changed
 from volengine.tasks.collection.columns import is_note, target_of
 from volengine.tasks.collection.forms import empty
 from volengine.tasks.collection.manifest import SKIP, Collection, file_name_of, is_file
@@ -165,6 +166,10 @@ def retry(manifest: PathLike, names: Sequence[str] = (), run_dir: PathLike = "",
 def collection_status(manifest: PathLike, run_dir: PathLike) -> Census:
     """Say what became of each tomogram of a manifest.
 
+    One that is finished has *changed* if its row has other parameters or another source than its run had, or its
+    source is another file by its size, time or inode. The next run computes again what depends on that. The recipe is
+    not known here, so that a change of it is not seen.
+
     Parameters
     ----------
     manifest
@@ -179,7 +184,9 @@ def collection_status(manifest: PathLike, run_dir: PathLike) -> Census:
     """
     found = Collection.read(manifest)
     names = [entry.name for entry in sorted(found.entries, key=lambda entry: -entry.priority)]
-    return census(path_text(run_dir), names, [entry.name for entry in found.skipped()])
+    entries = {entry.name: entry for entry in found.entries}
+    skipped = [entry.name for entry in found.skipped()]
+    return census(path_text(run_dir), names, skipped, lambda name, origin: changed(entries[name], origin))
 
 
 def _mark(found: Collection, names: Iterable[str], state: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from volengine.core.errors import InputError
 from volengine.core.paths import path_text
+from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
@@ -24,6 +25,7 @@ from volengine.io.copick.choice import chosen_volume
 from volengine.io.copick.config import read_project
 from volengine.io.copick.target import is_target
 from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, is_zipped, project_and_choice, scheme
+from volengine.io.stores import located
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 from volengine.tasks.common.sizes import sizes_of
@@ -145,9 +147,16 @@ class Verb(Generic[Given, Source, What, Out]):
             request = self.request(given, out, recipe, options)
             folder = plan_folder(run_dir, request.name)
             made = self.plan(request.source, request.recipe, request.out, folder, options)
-            return replace(made, name=request.name)
+            return replace(made, name=request.name, origin=origin_of(given, request.source))
 
         return Job(label, plan, light=self.light)
+
+
+def origin_of(given: Any, source: Any) -> dict[str, Any]:
+    """What a plan of one volume is made of, for :mod:`volengine.engine.origin`; empty for plans of something else."""
+    if not isinstance(given, str) or not isinstance(source, Volume):
+        return {}
+    return {"given": located(given), "url": source.url, "path": source.path, "snapshot": dict(source.snapshot)}
 
 
 def _check_folder(out: str) -> None:

@@ -41,6 +41,8 @@ def _groups(text: str, path: str) -> dict[str, str]:
     reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",", skipinitialspace=True)
     columns = [str(c).strip() for c in reader.fieldnames or ()]
     for column in ("tomogram", "group"):
+        if columns.count(column) > 1:
+            raise FormatError(f"{path}: the column {column!r} is there twice.")
         if column not in columns:
             raise FormatError(f"{path}: there is no column {column!r}; the first line names {', '.join(columns)}.")
     reader.fieldnames = columns
