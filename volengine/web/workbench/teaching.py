@@ -100,7 +100,7 @@ class Teaching:
     def models(self) -> list[dict[str, Any]]:
         """The models of the project, the newest last; one that cannot be read says why."""
         found: list[dict[str, Any]] = []
-        for name, path in sorted(self._files().items(), key=lambda one: (one[1].stat().st_mtime_ns, one[0])):
+        for name, path in sorted(self.files().items(), key=lambda one: (one[1].stat().st_mtime_ns, one[0])):
             facts = self._facts_of(path)
             if isinstance(facts, str):
                 found.append({"name": name, "wrong": facts})
@@ -114,7 +114,7 @@ class Teaching:
             found.append({"name": name, "features": features, "voxel_size": size, "network": facts.network})
         return found
 
-    def _files(self) -> dict[str, Path]:
+    def files(self) -> dict[str, Path]:
         """The model files by name; only files of this folder, so that no name leads elsewhere."""
         try:
             with os.scandir(self.folder) as entries:
@@ -132,7 +132,7 @@ class Teaching:
         MissingError
             There is none in the project.
         """
-        found = self._files().get(name) if isinstance(name, str) else None
+        found = self.files().get(name) if isinstance(name, str) else None
         if found is None:
             raise MissingError(f"There is no model {name!s:.80} in {self.folder}.")
         return found
