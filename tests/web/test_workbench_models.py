@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from asking import Client, Reply, entered
 from PIL import Image
 from threshold_net import save_threshold_model
-from web_results import BASE, HOSTILE, write_results
+from web_results import BASE, HOSTILE, write_mrc, write_results
 
+from volengine.core.errors import VolengineError
 from volengine.io.shared_models import model_path
 from volengine.nets.checkpoint import load_facts
+from volengine.nets.facts_apart import facts_apart
 from volengine.nets.formats.bioimage_read import onnx_of
 from volengine.tasks.models.exchange import export_model, import_model
 from volengine.web.app import make_app
@@ -170,7 +173,7 @@ def test_in_a_browser(browser: Any, link: str, tmp_path: Path) -> None:
     assert page.inner_text("#modelText h3") == "ball"
     assert HOSTILE in page.inner_text("#modelText p >> nth=0")
     assert page.locator("#modelText table").count() == 1
-    page.wait_for_function("document.getElementById('modelPicture').naturalWidth === 40", timeout=SECONDS)
+    assert page.locator("#modelPicture").evaluate("image => image.decode().then(() => image.naturalWidth)") == 40
     assert "volengine segment TOMOGRAM --model" in page.inner_text("#modelCommands")
     file = save_threshold_model(tmp_path / "disc.safetensors", "disc", patch=PATCH)
     page.set_input_files("#modelFile", str(file))
@@ -184,3 +187,37 @@ def test_in_a_browser(browser: Any, link: str, tmp_path: Path) -> None:
     page.screenshot(path=str(tmp_path / "models.png"))
     assert wrong == []
     context.close()
+
+
+def test_listing_loads_no_pytorch_into_the_server(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    save_threshold_model(models / "a.safetensors", "rod", patch=PATCH)
+    export_model(models / "a.safetensors", models / "b.onnx")
+    write_mrc(tmp_path / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    code = f"""
+import json, sys
+from pathlib import Path
+from volengine.web.workbench.bench import Bench
+from volengine.web.workbench.project import Project
+bench = Bench(Project(Path({str(tmp_path)!r})))
+told, taught = bench.models.listed()["models"], bench.teaching.facts()["models"]
+print(json.dumps([told, taught, "torch" in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told, taught, loaded = json.loads(done.stdout)
+    assert not loaded
+    assert [one["features"] for one in told] == [["rod"], ["rod"]]
+    expected = {name: load_facts(models / name).network for name in ("a.safetensors", "b.onnx")}
+    assert {one["name"]: one["network"] for one in taught} == expected
+
+
+def test_what_cannot_be_read_apart_says_the_same(tmp_path: Path) -> None:
+    for name in ("torn.scnm", "torn.safetensors", "missing.onnx"):
+        if "torn" in name:
+            (tmp_path / name).write_bytes(b"\\0" * 50)
+        with pytest.raises(VolengineError) as wanted:
+            load_facts(tmp_path / name)
+        with pytest.raises(VolengineError) as found:
+            facts_apart(tmp_path / name)
+        assert str(found.value) == str(wanted.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from asking import Client, Reply, entered
 from threshold_net import save_threshold_model
-from web_results import HOSTILE, OPTIONS, SHAPE, write_results
+from web_results import HOSTILE, OPTIONS, SHAPE, write_mrc, write_results
 
 import volengine
 from volengine.core.yaml_recipes import read_yaml
@@ -73,7 +74,7 @@ def answer(client: Client, number: int, **query: Any) -> Reply:
 
 
 def test_models_are_files_of_the_project_alone(client: Client) -> None:
-    found = {one["name"]: one for one in client.get("/api/models").json}
+    found = {one["name"]: one for one in client.get("/api/teach/models").json}
     assert set(found) == {"bright.safetensors", f"{HOSTILE}.safetensors", "torn.safetensors"}
     assert [one["name"] for one in found["bright.safetensors"]["features"]] == ["membrane"]
     assert found["bright.safetensors"]["voxel_size"] == [10, 10, 10]
@@ -148,3 +149,101 @@ def test_the_recipe_of_a_training_is_what_was_asked_for(bench: Bench, folder: Pa
     assert [(len(sample.labels), sample.box_vox) for sample in recipe.samples] == [(1, 32), (1, 32)]
     plain = bench.teaching._recipe(tmp_path / "new-3", ["membrane"], {"network": "unet3d"})
     assert (plain.network, plain.patch) == ("unet3d", (32, 32, 32))
+
+
+# -- where next --------------------------------------------------------------------------------------------------------
+
+DEPTH, SIDE = 4, 8
+
+
+@pytest.fixture(scope="module")
+def unsure(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of two tomograms with predictions of which a part is unsure, and those of a model for the first one."""
+    folder = tmp_path_factory.mktemp("unsure")
+    for name in ("models", "answers/bright", "predictions"):
+        (folder / name).mkdir(parents=True)
+    save_threshold_model(folder / "models" / "bright.safetensors", "core", **FACTS)
+    for number in (1, 2):
+        write_mrc(folder / f"TS_0{number}.mrc", np.random.default_rng(number).normal(size=(21, 37, 50)).astype("f4"))
+        for place, at in (("predictions", 10), ("answers/bright", 20)):
+            values = np.zeros((21, 37, 50), np.uint8)
+            values[9:11, at : at + 8, 12 * number : 12 * number + 9] = 128
+            raw = write_mrc(folder / "raw.mrc", values.astype(np.float32) / 255)
+            recipe = volengine.ConvertRecipe(name=f"TS_0{number}__core", kind="probability", levels=1)
+            if number == 1 or place == "predictions":
+                volengine.convert(raw, folder / place / f"TS_0{number}__core.ome.zarr", recipe, OPTIONS)
+            raw.unlink()
+    return folder
+
+
+def ended(bench: Bench, number: int) -> str:
+    end = time.monotonic() + 300
+    while bench.jobs.job(number).going:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return bench.jobs.job(number).state
+
+
+def test_where_next_is_what_annotate_suggest_finds(unsure: Path, tmp_path: Path) -> None:
+    bench = Bench(Project(unsure))
+    with entered(
+        make_app(Gate(), bench_routes(bench), page="workbench.html"), **{"sec-fetch-site": "same-origin"}
+    ) as client:
+        facts = client.get("/api/suggestions").json
+        assert {one["key"]: one["features"] for one in facts["sources"]} == {
+            "": {"core": 2},
+            "bright.safetensors": {"core": 1},
+        }
+        for given, said in (
+            ({"source": "", "feature": "actin"}, "no prediction of actin"),
+            ({"source": "../x", "feature": "core"}, "no model"),
+            ({"source": "", "feature": "core", "other": ""}, "two different"),
+            ({"source": "", "feature": "core", "side": 0}, "--patch must be positive"),
+            ({"source": "", "feature": "core", "count": 10**6}, "at most 1000"),
+            ({"source": "", "feature": "core", "out": "/tmp"}, "has no 'out'"),
+        ):
+            reply = post(client, "/api/suggestions", given)
+            assert said in reply.json["error"]
+        assert not (unsure / "jobs").exists()
+        asked = {"source": "", "feature": "core", "depth": DEPTH, "side": SIDE, "count": 7}
+        job = post(client, "/api/suggestions", asked).json["number"]
+        assert ended(bench, job) == "done", bench.jobs.job(job).log_tail()
+        recipe = volengine.SuggestRecipe(feature="core", patch=(DEPTH, SIDE, SIDE), count=7)
+        expected = sorted(
+            (int(rank), one.tomogram, *(int(v) for v in place))
+            for one in volengine.suggest(unsure / "predictions", tmp_path / "next", recipe, OPTIONS)
+            for rank, place in zip(one.extra["rank"], one.position_vox, strict=True)
+        )
+        half = SIDE // 2
+        patches = client.get("/api/suggestions").json["patches"]
+        assert [
+            (one["rank"], one["tomogram"], one["slice"], one["box"][1] + half, one["box"][2] + half) for one in patches
+        ] == expected
+        assert [one["done"] for one in patches] == [False] * len(expected)
+        # a picture is what lies in the box that is proposed
+        first = patches[0]
+        values = volengine.open_volume(unsure / f"{first['tomogram']}.mrc").read()
+        low, high = bench.slices.contrast(bench.project.base(first["number"]))
+        z, y, x = first["box"][:3]
+        own = values[z, y : y + SIDE, x : x + SIDE].astype(float)
+        reply = client.get(f"/api/suggestions/{job}/pictures?ranks={first['rank']},99")
+        pictures = np.frombuffer(reply.body, np.uint8).reshape(2, SIDE, SIDE)
+        assert np.abs(pictures[0] - np.clip((own - low) / (high - low), 0, 1) * 255).max() <= 1
+        assert not pictures[1].any()
+        # a box anywhere in the patch, also in another slice, ticks it; its neighbour along z stays
+        start = 21 % DEPTH // 2 + (z - 21 % DEPTH // 2) // DEPTH * DEPTH
+        other = next(at for at in range(start, start + DEPTH) if at != z)
+        bench.annotating.do(first["number"], {"op": "feature", "feature": "core"}, "ada")
+        bench.annotating.do(
+            first["number"],
+            {"op": "box", "feature": "core", "slice": other, "centre": [y + half, x + half], "side": 2},
+            "ada",
+        )
+        again = client.get("/api/suggestions").json["patches"]
+        assert [one["rank"] for one in again if one["done"]] == [first["rank"]]
+        # two models: the second one says nothing of TS_02
+        job = post(client, "/api/suggestions", {**asked, "source": "bright.safetensors", "other": ""}).json["number"]
+        assert ended(bench, job) == "failed"
+        assert "TS_02: there is no other prediction" in bench.jobs.job(job).log_tail()
+        assert client.get(f"/api/suggestions/{job + 7}/pictures?ranks=1").status == 404
+    bench.annotating.close()

@@ -17,6 +17,7 @@ from web_results import BASE, HOSTILE, OPTIONS, write_mrc
 
 import volengine
 from volengine.core.boxes import Box
+from volengine.io.picks import read_all
 
 SHAPE = (10, 80, 112)
 SECONDS = 400_000
@@ -101,8 +102,69 @@ def test_a_model_is_trained_watched_and_asked(browser: Any, link: str, project: 
         found = made.labels("core", Box((index, 0, 0), (index + 1, *SHAPE[1:])))[0]
     assert 0 < expected.sum() < expected.size
     assert np.array_equal(found, expected)
+    with volengine.Annotations(project / "annotations" / "TS_01.annotations") as made:
+        before = made.boxes("core")
+    # where next: its answers to all tomograms, looked through; a box is taken by a key, and ticked
+    p.get_by_role("button", name="Teach", exact=True).click()
+    p.wait_for_selector("body[data-teach=ready]", timeout=SECONDS)
+    p.select_option("#nextSource", "core-1.safetensors")
+    assert p.locator("#nextFind").is_disabled()  # nothing is predicted yet
+    p.click("#nextPredict")
+    p.wait_for_selector("#nextJobs li[data-state=done]", timeout=SECONDS)
+    assert "volengine segment" in p.inner_text("#nextJobs pre")
+    for field, value in (("#nextDepth", "2"), ("#nextSide", "16"), ("#nextCount", "30")):
+        p.fill(field, value)
+    p.click("#nextFind")
+    p.wait_for_selector("body[data-suggested]", timeout=SECONDS)
+    p.wait_for_selector("#nextList button >> nth=0", timeout=SECONDS)
+    assert p.locator("#nextList canvas >> nth=0").evaluate("canvas => canvas.width") == 16
+    p.locator("#nextList button >> nth=0").press("Enter")
+    p.wait_for_selector("body[data-proposed='1']", timeout=SECONDS)
+    assert "Patch 1: core, slice" in p.inner_text("#proposalSaid")
+    p.focus("#canvas")
+    p.keyboard.press("t")
+    p.wait_for_timeout(50)
+    p.wait_for_selector("body[data-waiting='0']", timeout=SECONDS)
+    found = read_all(next(project.glob("jobs/*-suggest/next/suggested.star")))["TS_01"]
+    z, y, x = found.position_vox[found.extra["rank"].tolist().index(1)].astype(int).tolist()
+    with volengine.Annotations(project / "annotations" / "TS_01.annotations") as made:
+        (box,) = [box for one, box in made.boxes("core") if one not in [known for known, _ in before]]
+    assert box == Box((z, y - 8, x - 8), (z + 1, y + 8, x + 8))
+    p.keyboard.press("t")  # once
+    p.get_by_role("button", name="Next patch").click()
+    p.wait_for_selector("body[data-proposed]:not([data-proposed='1'])", timeout=SECONDS)
+    p.get_by_role("button", name="Teach", exact=True).click()
+    p.wait_for_selector("#nextList button[data-rank='1'][data-done=true]", timeout=SECONDS)
+    with volengine.Annotations(project / "annotations" / "TS_01.annotations") as made:
+        assert len(made.boxes("core")) == len(before) + 1
     assert p.title() != "1"  # a hostile name is text
     assert wrong == []
     origin = urlsplit(link)
     assert all(urlsplit(one)[:2] == origin[:2] and urlsplit(one).path.startswith(BASE) for one in asked)
+    context.close()
+
+
+@pytest.mark.slow
+def test_a_training_is_stopped_and_goes_on(browser: Any, link: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    p = context.new_page()
+    p.goto(f"{link}#teach")
+    p.wait_for_selector("body[data-teach=ready]", timeout=SECONDS)
+    p.fill("#teachName", "long")
+    p.locator("#teachFeatures input").check()
+    for field, value in (("#teachEpochs", "1000"), ("#teachSteps", "1"), ("#teachBatch", "1")):
+        p.fill(field, value)
+    p.locator("#teachForm button").click()
+    card = p.locator(".training[data-model='long']")
+    p.wait_for_selector(".training[data-model='long'][data-state=running]:not([data-epochs='0'])", timeout=SECONDS)
+    card.get_by_role("button", name="Stop").click()
+    p.wait_for_selector(".training[data-model='long'][data-state=stopped]", timeout=SECONDS)
+    epochs = int(card.get_attribute("data-epochs") or 0)
+    assert 0 < epochs < 1000
+    card.get_by_role("button", name="Go on").click()
+    more = "".join(f":not([data-epochs='{n}'])" for n in range(epochs + 1))
+    p.wait_for_selector(f".training[data-model='long'][data-state=running]{more}", timeout=SECONDS)
+    card.get_by_role("button", name="Stop").click()
+    p.wait_for_selector(".training[data-model='long'][data-state=stopped]", timeout=SECONDS)
+    assert int(card.get_attribute("data-epochs") or 0) > epochs
     context.close()

@@ -9,6 +9,7 @@ from volengine.core.atomic import write_atomic
 from volengine.core.model import ModelFacts
 from volengine.io.shared_models import digest_of_file
 from volengine.nets.card import card_text
+from volengine.nets.training.place import folder_of
 
 CARD, PICTURE = "card.md", "validation.png"
 LARGEST = 20_000_000
@@ -17,8 +18,6 @@ LARGEST = 20_000_000
 
 def training_folder(model: Path) -> Path:
     """The folder of the training of a model, which need not be there."""
-    from volengine.nets.training.fit.kept import folder_of
-
     return folder_of(model)
 
 

@@ -89,7 +89,7 @@ def train_folds(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) ->
     >>> [row["model"] for row in rows]
     ['both_fold1.safetensors', 'both_fold2.safetensors']
     """
-    from volengine.nets.training.fit.kept import folder_of
+    from volengine.nets.training.place import folder_of
 
     out, recipe = path_text(out), TrainRecipe.of(recipe)
     check_name(out)
@@ -139,7 +139,7 @@ def finished(out: str, folds: int) -> list[Row]:
     InputError
         The folds do not share recipe and data: their models are not folds of one training.
     """
-    from volengine.nets.training.fit.kept import folder_of
+    from volengine.nets.training.place import folder_of
 
     rows: list[Row] = []
     for fold in range(1, folds + 1):

@@ -24,9 +24,9 @@ from volengine.core.volume import Vector3
 from volengine.core.yaml_recipes import yaml_text
 from volengine.nets.registry import is_own
 from volengine.nets.training.fit.account import Account, Seen
-from volengine.nets.training.fit.kept import folder_of
 from volengine.nets.training.fit.report import colours, column, ignored
 from volengine.nets.training.fit.state import Row
+from volengine.nets.training.place import folder_of
 from volengine.ops.pictures import BLUE
 from volengine.tasks.common.html import Page
 

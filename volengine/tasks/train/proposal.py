@@ -356,7 +356,7 @@ def _read(path: Path) -> tuple[Proposal, Any]:
 
 def _begun(out: str, folds: int) -> Path | None:
     """The folder of a training (or of one of its folds) that has finished an epoch."""
-    from volengine.nets.training.fit.kept import folder_of
+    from volengine.nets.training.place import folder_of
     from volengine.tasks.train.folds import fold_file
 
     files = [fold_file(out, k) for k in range(1, folds + 1)] or [out]

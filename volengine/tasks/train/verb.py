@@ -80,9 +80,9 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     (1, True)
     """
     from volengine.nets.threads import apart
-    from volengine.nets.training.fit.kept import folder_of
     from volengine.nets.training.fit.ranks import Ranks
     from volengine.nets.training.fit.state import STATE
+    from volengine.nets.training.place import folder_of
 
     out, asked = path_text(out), TrainRecipe.of(recipe)
     recipe = asked.resolved()

@@ -5,6 +5,7 @@ import { Answers } from "./answers.js";
 import { Between } from "./between.js";
 import { Contrast, short } from "./contrast.js";
 import { Marks } from "./marks.js";
+import { Proposal } from "./proposal.js";
 import { get, post, framed } from "./server.js";
 import { SliceView } from "./slice_view.js";
 import { Slices } from "./slices.js";
@@ -36,6 +37,7 @@ export class Annotate {
     this.marks = new Marks(this.view, this);
     this.between = new Between(this);
     this.answers = new Answers(this);
+    this.proposal = new Proposal(this);
     this.tools = new Tools(this.view, this);
     this.slices = new Slices((asked, slice) => this.arrived(asked, slice));
     this.connect();
@@ -46,7 +48,10 @@ export class Annotate {
   // -- tomogram and slice -----------------------------------------------------------------------------------
 
   async show(number) {
-    if (number === this.number && this.tomogram) return this.answers.again();
+    if (number === this.number && this.tomogram) {
+      await this.answers.again();
+      return this.proposal.begin();
+    }
     this.bench.say(`Opening ${this.bench.facts.tomograms[number]} …`);
     this.between.cancel();
     this.tools.cancel();
@@ -75,6 +80,7 @@ export class Annotate {
     this.view.fit();
     this.bench.say("");
     document.body.dataset.shown = name;
+    await this.proposal.begin();
     return this.answers.asked();
   }
 

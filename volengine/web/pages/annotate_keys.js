@@ -41,6 +41,8 @@ export function annotateKeys(page) {
       { keys: ["x"], what: "Hide the feature in hand", act: () => page.toggle(page.feature) },
       { keys: ["Shift+i"], what: "Interpolate between slices", act: () => page.bench.trying(() => page.between.begin()) },
       { keys: ["Shift+r"], what: "The whole slice as a box", act: () => page.marks.wholeSlice() },
+      { keys: ["t"], what: "Take the proposed box", act: () => page.bench.trying(() => page.proposal.take()) },
+      { keys: ["Shift+t"], what: "Next patch of \"Where next\"", act: () => page.proposal.here && page.proposal.next() },
       { keys: ["Delete"], what: "Remove box or point (right button)", act: () => page.marks.remove() },
       { keys: ["Alt+ArrowLeft", "Alt+ArrowRight", "Alt+ArrowUp", "Alt+ArrowDown"], shown: ["Alt + arrows"], what: "Move the cursor (Shift: by 10)", act: (event) => page.cursor(event.key, 1) },
       { keys: ["Alt+Shift+ArrowLeft", "Alt+Shift+ArrowRight", "Alt+Shift+ArrowUp", "Alt+Shift+ArrowDown"], shown: [], what: "", act: (event) => page.cursor(event.key, 10) },

@@ -88,6 +88,7 @@ export class Marks {
   // Boxes and points, under what is being drawn.
   paint(context, pixel) {
     if (!this.page.tomogram || !this.view.look.overlay) return;
+    this.page.proposal.paint(context, pixel);
     const colours = new Map(this.page.state.features.map((one) => [one.name, one.colour]));
     for (const one of this.page.state.boxes) {
       const at = !this.page.hidden.has(one.feature) && this.onSlice(one);

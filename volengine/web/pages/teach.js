@@ -1,6 +1,7 @@
 // Teaching: trainings on what is annotated, watched as they go; their models look at slices in Annotate.
 import { losses } from "./losses.js";
 import { address, get, post } from "./server.js";
+import { WhereNext } from "./where_next.js";
 
 const $ = (id) => document.getElementById(id);
 const POLL_MS = 2000;
@@ -21,6 +22,7 @@ export class Teach {
   constructor(bench) {
     this.bench = bench;
     this.shown = new Map();
+    this.next = new WhereNext(bench);
     $("teachForm").addEventListener("submit", (event) => {
       event.preventDefault();
       bench.trying(() => this.train());
@@ -34,6 +36,7 @@ export class Teach {
     this.facts = facts;
     this.list(trainings);
     this.form();
+    await this.next.refresh();
     document.body.dataset.teach = "ready";
   }
 
@@ -105,6 +108,7 @@ export class Teach {
     if (this.bench.section === "teach" && !document.hidden && this.facts) {
       try {
         this.list(await get("api/trainings"));
+        if (this.next.going) await this.next.refresh();
         if (this.lost) this.bench.say("");
         this.lost = false;
       } catch (error) {

@@ -25,6 +25,7 @@ from volengine.web.workbench.notes import Notes, read_lists, write_list
 from volengine.web.workbench.project import GATED, Project
 from volengine.web.workbench.running import Running
 from volengine.web.workbench.slices import Slices
+from volengine.web.workbench.suggesting import Suggesting
 from volengine.web.workbench.teaching import Teaching
 from volengine.web.workbench.thumbnails import thumbnail, thumbnail_name
 
@@ -66,6 +67,7 @@ class Bench:
         self.jobs = Jobs(project.folder / "jobs")
         self.running = Running(project, self.jobs)
         self.teaching = Teaching(project, self.annotating, self.jobs)
+        self.suggesting = Suggesting(project, self.annotating, self.jobs, self.teaching, self.slices)
         self._readers: dict[str, Readers] = {}
 
     async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:

@@ -20,6 +20,7 @@ from typing import Any
 from volengine.core.aside import is_private, private_place
 from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
 from volengine.io.shared_models import NAME, digest_of_file
+from volengine.nets.facts_apart import facts_apart
 from volengine.tasks.common.card_files import LARGEST, PICTURE, card_beside, training_folder
 from volengine.tasks.models.exchange import export_model, import_model
 from volengine.tasks.models.recipe import ENDINGS, ModelExportRecipe, ModelShareRecipe
@@ -134,9 +135,7 @@ class Models:
 
     @staticmethod
     def _facts(path: Path) -> dict[str, Any]:
-        from volengine.nets.checkpoint import load_facts
-
-        facts = load_facts(path)
+        facts = facts_apart(path)
         epochs = facts.history[-1].get("epochs") if facts.history else None
         last = epochs[-1] if isinstance(epochs, list) and epochs and isinstance(epochs[-1], dict) else {}
         dice = last.get("validation_dice")

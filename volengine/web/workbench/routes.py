@@ -15,6 +15,7 @@ from volengine.web.workbench.bench import BINARY, Bench, object_of, whole
 from volengine.web.workbench.job_routes import job_routes
 from volengine.web.workbench.model_routes import model_routes
 from volengine.web.workbench.picks_routes import picks_routes
+from volengine.web.workbench.suggest_routes import suggest_routes
 from volengine.web.workbench.teach_routes import teach_routes
 from volengine.web.workbench.tuning import tune_routes
 
@@ -107,4 +108,5 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         *picks_routes(bench),
         *job_routes(bench),
         *teach_routes(bench),
+        *suggest_routes(bench),
     ]

@@ -33,6 +33,8 @@ from volengine.core.roi import roi_text
 from volengine.core.yaml_recipes import read_yaml, yaml_text
 from volengine.engine.options import RunOptions
 from volengine.io.annotations.folder import check_name
+from volengine.nets.facts_apart import facts_apart
+from volengine.nets.training.place import folder_of
 from volengine.tasks.annotate.export_all import export_all
 from volengine.tasks.segment.preview import preview_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
@@ -98,7 +100,7 @@ class Teaching:
     def models(self) -> list[dict[str, Any]]:
         """The models of the project, the newest last; one that cannot be read says why."""
         found: list[dict[str, Any]] = []
-        for name, path in sorted(self._files().items(), key=lambda one: (one[1].stat().st_mtime_ns, one[0])):
+        for name, path in sorted(self.files().items(), key=lambda one: (one[1].stat().st_mtime_ns, one[0])):
             facts = self._facts_of(path)
             if isinstance(facts, str):
                 found.append({"name": name, "wrong": facts})
@@ -112,7 +114,7 @@ class Teaching:
             found.append({"name": name, "features": features, "voxel_size": size, "network": facts.network})
         return found
 
-    def _files(self) -> dict[str, Path]:
+    def files(self) -> dict[str, Path]:
         """The model files by name; only files of this folder, so that no name leads elsewhere."""
         try:
             with os.scandir(self.folder) as entries:
@@ -130,19 +132,17 @@ class Teaching:
         MissingError
             There is none in the project.
         """
-        found = self._files().get(name) if isinstance(name, str) else None
+        found = self.files().get(name) if isinstance(name, str) else None
         if found is None:
             raise MissingError(f"There is no model {name!s:.80} in {self.folder}.")
         return found
 
     def _facts_of(self, path: Path) -> ModelFacts | str:
-        from volengine.nets.checkpoint import load_facts
-
         about = path.stat()
         stamp, known = (about.st_mtime_ns, about.st_size), self._facts.get(path.name)
         if known is None or known[0] != stamp:
             try:
-                known = stamp, load_facts(path)
+                known = stamp, facts_apart(path)
             except VolengineError as error:
                 known = stamp, str(error)
             self._facts[path.name] = known
@@ -242,7 +242,7 @@ class Teaching:
         self._check_writable()
         with self._starting:
             out, folder = self.folder / f"{name}.safetensors", self.exports / name
-            taken = next((one for one in (out, _kept(out), folder) if os.path.lexists(one)), None)
+            taken = next((one for one in (out, folder_of(out), folder) if os.path.lexists(one)), None)
             if taken is not None:
                 raise InputError(f"{taken} is there; give another name.")
             try:
@@ -319,13 +319,13 @@ class Teaching:
     def _told(self, job: Job) -> dict[str, Any]:
         name = self._name(job)
         out = self.folder / f"{name}.safetensors"
-        rows = history(_kept(out) / "history.csv")
+        rows = history(folder_of(out) / "history.csv")
         epochs = job.facts.get("epochs")
         left = None
         if job.going and isinstance(epochs, int) and rows:
             seconds = [taken for row in rows[-5:] if (taken := row.get("seconds"))]
             left = (epochs - len(rows)) * sum(seconds) / len(seconds) if seconds else None
-        picture = _kept(out) / "validation.png"
+        picture = folder_of(out) / "validation.png"
         stamp = picture.stat().st_mtime_ns if picture.is_file() else 0
         export = shlex.join(["volengine", "annotate", "export"]) + " annotations/*.annotations --features "
         export += f"{shlex.quote(','.join(map(str, job.facts.get('features', []))))} --out training/{shlex.quote(name)}"
@@ -351,7 +351,7 @@ class Teaching:
         MissingError
             There is none yet.
         """
-        path = _kept(self.folder / f"{self._name(self.jobs.job(number))}.safetensors") / "validation.png"
+        path = folder_of(self.folder / f"{self._name(self.jobs.job(number))}.safetensors") / "validation.png"
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -388,11 +388,6 @@ def _networks() -> list[str]:
     from volengine.nets import registry
 
     return [name for name in registry.names() if name not in registry.IMPORTED and not registry.is_own(name)]
-
-
-def _kept(out: Path) -> Path:
-    """The folder that ``volengine train`` has beside a model."""
-    return out.with_name(f"{out.name}.training")
 
 
 def _like(path: Path, facts: ModelFacts | str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from volengine.nets.training.fit.adversary import Adversary
 from volengine.nets.training.fit.average import Average
 from volengine.nets.training.fit.batch import Batch, Sample, batch_of
 from volengine.nets.training.fit.choice import Choice
-from volengine.nets.training.fit.kept import Kept, folder_of
+from volengine.nets.training.fit.kept import Kept
 from volengine.nets.training.fit.optimise import Descent
 from volengine.nets.training.fit.ranks import Ranks
 from volengine.nets.training.fit.recipe import FitRecipe
@@ -45,6 +45,7 @@ from volengine.nets.training.fit.state import Row, State, load_state, save_state
 from volengine.nets.training.fit.validation import Validation
 from volengine.nets.training.losses.combined import Answers, Objective
 from volengine.nets.training.losses.pooled import Pool, Score, Sums
+from volengine.nets.training.place import folder_of
 
 Draw = Callable[[np.random.Generator], Sample]
 

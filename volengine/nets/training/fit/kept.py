@@ -15,11 +15,6 @@ from volengine.nets.training.fit.choice import Choice
 from volengine.nets.training.fit.state import finite
 
 
-def folder_of(out: Path) -> Path:
-    """Return the folder of the fit that writes a model: ``NAME.safetensors.training`` beside it."""
-    return out.with_name(out.name + ".training")
-
-
 @dataclass(frozen=True)
 class Kept:
     """The files of a fit that hold models.
