@@ -39,14 +39,14 @@ export class Annotate {
     this.tools = new Tools(this.view, this);
     this.slices = new Slices((asked, slice) => this.arrived(asked, slice));
     this.connect();
-    annotateKeys(this).list($("keyList"));
+    annotateKeys(this);
     this.poll();
   }
 
   // -- tomogram and slice -----------------------------------------------------------------------------------
 
   async show(number) {
-    if (number === this.number && this.tomogram) return this.answers.again();
+    if (number === this.number && this.tomogram) return this.again();
     this.bench.say(`Opening ${this.bench.facts.tomograms[number]} …`);
     this.between.cancel();
     this.tools.cancel();
@@ -76,6 +76,18 @@ export class Annotate {
     this.bench.say("");
     document.body.dataset.shown = name;
     return this.answers.asked();
+  }
+
+  // The same tomogram again, perhaps with predictions of a run, or another model.
+  async again() {
+    const { number } = this;
+    const { predictions } = await get(`api/tomograms/${number}`);
+    if (number !== this.number) return undefined;
+    this.tomogram.predictions = predictions;
+    this.bench.trying(() => this.answers.list(predictions));
+    await this.refresh();
+    if (this.bench.wanted) return this.answers.asked();
+    return this.showPredicted(); // a run may have written it anew
   }
 
   neighbour(step) {
@@ -436,7 +448,6 @@ export class Annotate {
     });
     on("takeSlice", "click", () => this.take(false));
     on("takeAll", "click", () => this.take(true));
-    on("help", "click", () => $("keys").showModal());
     this.tool("brush");
     this.eyeSaid();
     this.aboveSaid();
