@@ -73,7 +73,7 @@ def answer(client: Client, number: int, **query: Any) -> Reply:
 
 
 def test_models_are_files_of_the_project_alone(client: Client) -> None:
-    found = {one["name"]: one for one in client.get("/api/models").json}
+    found = {one["name"]: one for one in client.get("/api/teach/models").json}
     assert set(found) == {"bright.safetensors", f"{HOSTILE}.safetensors", "torn.safetensors"}
     assert [one["name"] for one in found["bright.safetensors"]["features"]] == ["membrane"]
     assert found["bright.safetensors"]["voxel_size"] == [10, 10, 10]

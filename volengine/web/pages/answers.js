@@ -29,7 +29,7 @@ export class Answers {
   list(predictions) {
     this.predictions = predictions;
     this.fill();
-    this.listed = get("api/models").then((models) => {
+    this.listed = get("api/teach/models").then((models) => {
       this.models = models.filter((one) => one.features);
       this.fill();
     });

@@ -60,7 +60,7 @@ def teach_routes(bench: Bench) -> list[BaseRoute]:
     one = "/api/trainings/{number:int}"
     return [
         Route("/api/teach", facts),
-        Route("/api/models", models),
+        Route("/api/teach/models", models),
         Route("/api/tomograms/{number:int}/answer", answer),
         Route("/api/trainings", trainings, methods=["GET", "POST"]),
         Route(f"{one}/picture", picture),
