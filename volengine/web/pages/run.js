@@ -82,7 +82,8 @@ export class Run {
     if (this.wanted && found.recipes.some(({ name }) => name === this.wanted)) $("runRecipe").value = this.wanted;
     this.wanted = "";
     const chosen = found.manifest ? [] : (this.bench.sections?.gallery.items ?? []).filter((one) => one.chosen);
-    const all = found.manifest ? `all of ${found.manifest}` : `all ${this.bench.facts.tomograms.length} tomograms`;
+    const count = this.bench.facts.tomograms.length;
+    const all = found.manifest ? `all of ${found.manifest}` : count === 1 ? "the tomogram" : `all ${count} tomograms`;
     const lists = Object.entries(found.lists).map(([name, count]) => [`list ${name}`, `list ${name} (${count})`]);
     this.selected = chosen.map((one) => one.number);
     const some = chosen.length ? [["selected", `${chosen.length} selected in the gallery`]] : [];
