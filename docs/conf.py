@@ -15,7 +15,10 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "https://github.com/volengine/volengine/tree/main/"
 MENU = {
-    "Begin": ["docs/tutorial", "docs/how-to-run", "docs/how-to-recipe", "docs/how-to-tune", "docs/reliability"],
+    "Begin": [
+        *("docs/tutorial", "docs/tutorial-browser", "docs/how-to-run", "docs/how-to-recipe", "docs/how-to-tune"),
+        "docs/reliability",
+    ],
     "Volumes and looking": [
         *("docs/how-to-filter", "docs/how-to-montage", "docs/how-to-look", "docs/how-to-report", "docs/how-to-view"),
         *("docs/how-to-workbench", "docs/notebooks"),

@@ -1,9 +1,11 @@
-"""Make docs/pictures/workbench.png: the page of ``volengine workbench`` with something drawn, as Chromium shows it.
+"""Make pictures of ``volengine workbench`` as Chromium shows it.
 
 volengine simulate vesicles --out samples
 python docs/workbench_picture.py samples docs/pictures/workbench.png
+python docs/workbench_picture.py --tutorial docs/pictures
 
-It draws in the folder that it is given.
+The first draws in the folder that it is given. The second goes the whole way of the tutorial, with a tomogram of its
+own, and makes a picture ``browser-SECTION.png`` of each section (``--light``: in light colours).
 """
 
 from __future__ import annotations
@@ -15,10 +17,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from volengine import read_picks
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+from workbench_flow import SLICES, TRAINING, TUNING, Flow, served, simulated
 
 WIDTH, HEIGHT = 1280, 800
 COLOURS = 192
@@ -41,12 +49,57 @@ def main(project: str, out: str) -> None:
             page.locator("#rows .title").first.click()
             page.wait_for_selector("body[data-slice]", timeout=120_000)
             annotate(page)
-            image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            keep(page, Path(out))
             browser.close()
-        image.quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)
+
+
+def keep(page: Page, out: Path, colours: int = COLOURS) -> None:
+    """Write what is seen."""
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    image.quantize(colours, dither=Image.Dither.NONE).save(out, optimize=True)
+
+
+def tutorial(folder: Path, scheme: str) -> None:
+    """From an MRC file to picks, with a picture of each section."""
+
+    def shot(name: str) -> None:
+        page.mouse.move(640, 20)
+        page.wait_for_timeout(600)
+        keep(page, folder / f"browser-{name}.png", 64)
+
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as play:
+        project, truth = simulated(Path(scratch), 7)
+        server, link = served(project)
+        try:
+            browser = play.chromium.launch(executable_path=shutil.which("chromium"))
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
+            flow = Flow(page, link)
+            flow.annotate(read_picks(truth).position_vox, SLICES)
+            shot("annotate")
+            flow.teach(**TRAINING)
+            shot("teach")
+            flow.look(14)
+            shot("answer")
+            flow.predict()
+            shot("run")
+            flow.tune(**TUNING)
+            shot("tune")
+            flow.picks()
+            flow.curate()
+            shot("picks")
+            flow.section("Models")
+            page.wait_for_selector("#modelCard:visible")
+            shot("models")
+            flow.section("Gallery")
+            page.wait_for_selector("#rows .row:has-text('ribosome')")
+            shot("gallery")
+            browser.close()
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(60)
 
 
 def annotate(page: Page) -> None:
@@ -84,4 +137,7 @@ def annotate(page: Page) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "--tutorial":
+        tutorial(Path(sys.argv[2]), "light" if "--light" in sys.argv else "dark")
+    else:
+        main(*sys.argv[1:])

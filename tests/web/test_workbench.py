@@ -18,6 +18,7 @@ from asking import Client, Reply, entered
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from starlette.routing import Route
 from web_results import HOSTILE, OPTIONS, SHAPE, write_mrc, write_results
 
 import volengine
@@ -444,3 +445,13 @@ def test_slices_do_not_depend_on_cells(tmp_path: Path, monkeypatch: Any, shape: 
             for index in range(shape[across]):
                 found, _ = slices.grey(volume, axis, index)
                 assert np.array_equal(found, sixteen_bits(np.take(voxels, index, across), span))
+
+
+def test_no_route_hides_another(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    bench = Bench(Project(tmp_path, WorkbenchRecipe(user="ada")))
+    routes = [one for one in bench_routes(bench) if isinstance(one, Route)]
+    every = [(one.path, method) for one in routes for method in one.methods or ()]
+    bench.annotating.close()
+    assert len(every) > 40
+    assert sorted(every) == sorted(set(every))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -127,6 +128,27 @@ def test_routes_answer_and_refuse(client: Client, folder: Path) -> None:
     assert (recipe.pick[0].threshold, recipe.pick[0].roi) == (0.6, "0:24,0:40,0:48")
     assert client.get("/api/tune/recipes/new").json["roi"] == "0:24,0:40,0:48"
     (folder / "recipes" / "new.yaml").unlink()
+
+
+def test_a_prediction_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "TS_01.mrc", np.zeros(SHAPE, np.float32))
+    store = tmp_path / "predictions" / "TS_01__balls.ome.zarr"
+    recipe = volengine.ConvertRecipe(name="TS_01__balls", kind="probability", chunk=(16, 16, 16), shard=(32, 32, 32))
+    bench = Bench(Project(tmp_path, WorkbenchRecipe(user="ada")))
+    with entered(
+        make_app(Gate(), bench_routes(bench), page="workbench.html"), **{"sec-fetch-site": "same-origin"}
+    ) as one:
+        for count in (1, 3):  # as a run with another model writes it
+            shutil.rmtree(store, ignore_errors=True)
+            balls = np.zeros(SHAPE, np.float32)
+            for at in range(count):
+                balls[8:12, 8:12, 4 + 10 * at : 8 + 10 * at] = 0.9
+            write_mrc(tmp_path / "raw__balls.mrc", balls)
+            volengine.convert(tmp_path / "raw__balls.mrc", store, recipe, OPTIONS)
+            (tmp_path / "raw__balls.mrc").unlink()
+            assert one.get("/api/tomograms/0").status == 200  # so the page begins
+            assert planes(post(one, "/api/tomograms/0/tune", asked()))[0]["features"][0]["picks"] == count
+    bench.annotating.close()
 
 
 def test_tuned_in_a_browser_and_picked_by_the_verb(browser: Any, folder: Path, tmp_path: Path) -> None:

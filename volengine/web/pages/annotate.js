@@ -41,7 +41,7 @@ export class Annotate {
     this.tools = new Tools(this.view, this);
     this.slices = new Slices((asked, slice) => this.arrived(asked, slice));
     this.connect();
-    annotateKeys(this).list($("keyList"));
+    annotateKeys(this);
     this.poll();
   }
 
@@ -49,7 +49,7 @@ export class Annotate {
 
   async show(number) {
     if (number === this.number && this.tomogram) {
-      await this.answers.again();
+      await this.again();
       return this.proposal.begin();
     }
     this.bench.say(`Opening ${this.bench.facts.tomograms[number]} …`);
@@ -82,6 +82,18 @@ export class Annotate {
     document.body.dataset.shown = name;
     await this.proposal.begin();
     return this.answers.asked();
+  }
+
+  // The same tomogram again, perhaps with predictions of a run, or another model.
+  async again() {
+    const { number } = this;
+    const { predictions } = await get(`api/tomograms/${number}`);
+    if (number !== this.number) return undefined;
+    this.tomogram.predictions = predictions;
+    this.bench.trying(() => this.answers.list(predictions));
+    await this.refresh();
+    if (this.bench.wanted) return this.answers.asked();
+    return this.showPredicted(); // a run may have written it anew
   }
 
   neighbour(step) {
@@ -442,7 +454,6 @@ export class Annotate {
     });
     on("takeSlice", "click", () => this.take(false));
     on("takeAll", "click", () => this.take(true));
-    on("help", "click", () => $("keys").showModal());
     this.tool("brush");
     this.eyeSaid();
     this.aboveSaid();

@@ -51,8 +51,8 @@ export function annotateKeys(page) {
       { keys: ["c"], what: "Close the polygon (double click)", act: () => page.tools.close() },
       { keys: ["Escape"], what: "Cancel", act: () => (page.tools.cancel(), page.between.cancel()) },
       { keys: ["g"], what: "Gallery", act: () => (location.hash = "") },
-      { keys: ["?"], what: "These keys", act: () => $("keys").showModal() },
     ],
     () => page.bench.section === "annotate",
+    "Annotate",
   );
   }

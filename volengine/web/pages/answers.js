@@ -51,13 +51,6 @@ export class Answers {
     this.looks();
   }
 
-  // The same tomogram again, perhaps with another model.
-  async again() {
-    if (this.page.bench.wanted) this.list(this.page.tomogram.predictions);
-    await this.page.refresh();
-    await this.asked();
-  }
-
   // The model that the section Teach has asked for.
   async asked() {
     const name = this.page.bench.wanted;

@@ -221,7 +221,8 @@ export class Gallery {
       if (one.row.hidden === fits) one.row.hidden = !fits;
       shown += fits;
     }
-    $("count").textContent = shown === this.items.length ? `${shown} tomograms` : `${shown} of ${this.items.length} tomograms`;
+    const all = `${this.items.length} tomogram${this.items.length === 1 ? "" : "s"}`;
+    $("count").textContent = shown === this.items.length ? all : `${shown} of ${all}`;
   }
 
   test(term) {

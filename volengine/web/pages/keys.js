@@ -10,9 +10,12 @@ function name(event) {
 }
 
 export class Keys {
-  // entries: [{ keys: ["b"], what: "Brush", act }]; entries without act are for the overlay alone
-  constructor(entries, when) {
-    this.entries = entries;
+  static every = []; // as they were made
+
+  // entries: [{ keys: ["b"], what: "Brush", act }]; entries without act are for the overlay alone. section: its name
+  constructor(entries, when, section) {
+    Object.assign(this, { entries, section });
+    Keys.every.push(this);
     this.acts = new Map(entries.flatMap(({ keys, act }) => (act ? keys.map((key) => [key, act]) : [])));
     document.addEventListener("keydown", (event) => {
       const target = event.target;
@@ -24,6 +27,21 @@ export class Keys {
       event.preventDefault();
       act(event);
     });
+  }
+
+  // All keys of all sections.
+  static listAll(into) {
+    into.replaceChildren(
+      ...Keys.every.map((one) => {
+        const part = document.createElement("section");
+        const head = document.createElement("h3");
+        head.textContent = one.section;
+        const list = document.createElement("div");
+        one.list(list);
+        part.append(head, list);
+        return part;
+      }),
+    );
   }
 
   list(into) {

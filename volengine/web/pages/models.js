@@ -101,8 +101,12 @@ export class Models {
       button.addEventListener("click", () => this.bench.trying(() => this.download(one, form, button)));
       return button;
     });
-    for (const button of [share, ...downloads]) button.type = "button";
-    return [share, ...downloads];
+    const predict = element("button", "Predict…");
+    predict.title = "A run with this model";
+    predict.addEventListener("click", () => this.bench.trying(() => this.bench.sections.run.predict(one.name)));
+    const every = [predict, share, ...downloads];
+    for (const button of every) button.type = "button";
+    return every;
   }
 
   async share(one) {

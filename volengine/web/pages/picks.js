@@ -357,6 +357,7 @@ export class Picks {
         { keys: ["Ctrl+y", "Ctrl+Shift+z"], shown: ["Ctrl+y"], what: "Redo own", act: () => this.send({ op: "redo" }) },
       ],
       () => this.bench.section === "picks",
+      "Picks",
     ).list($("pkKeys"));
   }
 }

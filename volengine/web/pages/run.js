@@ -45,6 +45,8 @@ export class Run {
     $("jobStop").addEventListener("click", () => this.act("stop"));
     $("jobAgain").addEventListener("click", () => this.act("again"));
     $("jobCopy").addEventListener("click", () => this.copy());
+    $("jobTune").addEventListener("click", () => bench.show(bench.number ?? 0, "tune"));
+    $("jobPicks").addEventListener("click", () => (location.hash = "picks"));
   }
 
   async refresh() {
@@ -56,14 +58,32 @@ export class Run {
     }, EVERY_MS);
   }
 
+  // -- from other sections ----------------------------------------------------------------------------------
+
+  // A new run, to begin with a model of the project: its recipe is proposed.
+  predict(name) {
+    location.hash = "run";
+    const text = `# Predictions of ${name}. Then section Tune: thresholds and picks on them, and a recipe with both.\nsegment:\n  models: [${JSON.stringify(`models/${name}`)}]\n`;
+    return this.askRecipe("", text, name.replace(/\.[^.]*$/, "").slice(0, 64));
+  }
+
+  // A new run with a recipe.
+  choose(name) {
+    this.wanted = name;
+    location.hash = "run";
+  }
+
   // -- a new run --------------------------------------------------------------------------------------------
 
   async refreshChoices() {
     const found = await get("api/runs");
     this.found = found;
     this.options("runRecipe", found.recipes.map(({ name, error }) => [name, error ? `${name} (cannot be used)` : name]));
+    if (this.wanted && found.recipes.some(({ name }) => name === this.wanted)) $("runRecipe").value = this.wanted;
+    this.wanted = "";
     const chosen = found.manifest ? [] : (this.bench.sections?.gallery.items ?? []).filter((one) => one.chosen);
-    const all = found.manifest ? `all of ${found.manifest}` : `all ${this.bench.facts.tomograms.length} tomograms`;
+    const count = this.bench.facts.tomograms.length;
+    const all = found.manifest ? `all of ${found.manifest}` : count === 1 ? "the tomogram" : `all ${count} tomograms`;
     const lists = Object.entries(found.lists).map(([name, count]) => [`list ${name}`, `list ${name} (${count})`]);
     this.selected = chosen.map((one) => one.number);
     const some = chosen.length ? [["selected", `${chosen.length} selected in the gallery`]] : [];
@@ -80,7 +100,7 @@ export class Run {
 
   describe() {
     const recipe = this.found.recipes.find(({ name }) => name === $("runRecipe").value);
-    $("runSteps").textContent = recipe ? (recipe.error ?? recipe.steps.join(" → ")) : "No recipe yet: write one, or save one in Tune.";
+    $("runSteps").textContent = recipe ? (recipe.error ?? recipe.steps.join(" → ")) : "No recipe yet: Predict… in Teach or Models proposes one, Tune saves one; or write one.";
     $("runSteps").classList.toggle("fault", Boolean(recipe?.error));
     $("runStart").disabled = !recipe || Boolean(recipe.error) || !this.bench.facts.writable;
     $("runShowRecipe").disabled = !recipe;
@@ -112,12 +132,12 @@ export class Run {
     }
   }
 
-  async askRecipe(name) {
+  async askRecipe(name, text = EXAMPLE, proposed = name) {
     $("recipeSaid").textContent = "";
-    $("recipeName").value = name;
+    $("recipeName").value = proposed;
     $("recipeReplace").checked = false;
     $("recipeFile").value = "";
-    $("recipeText").value = EXAMPLE;
+    $("recipeText").value = text;
     await this.bench.trying(async () => {
       if (name) $("recipeText").value = (await get(`api/runs/recipes?name=${encodeURIComponent(name)}`)).text;
       $("recipeDialog").showModal();
@@ -221,6 +241,7 @@ export class Run {
     if ($("jobCounts").textContent !== said) $("jobCounts").textContent = said;
     $("jobFailed").replaceChildren(...found.failed.map(({ name, why }) => made("li", `${name}: ${why}`)));
     $("jobRunning").replaceChildren(...found.running.map(({ name, done, units, stage }) => made("li", `${name}: ${done} of ${units} units${stage ? `, ${stage}` : ""}`)));
+    $("jobNext").hidden = !found.counts.finished;
     $("jobReport").textContent = found.report ? `Pages of what was found: ${found.report}` : "";
   }
 

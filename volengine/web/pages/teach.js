@@ -157,7 +157,10 @@ export class Teach {
     const going = ["waiting", "running", "stopping"].includes(one.state);
     if (going) act("stop", one.state === "stopping" ? "End at once" : "Stop", async () => this.after(await post(`api/trainings/${one.job}/stop`, {})));
     else if (one.state !== "done") act("again", "Go on", async () => this.after(await post(`api/trainings/${one.job}/again`, {})));
-    if (one.there) act("look", "Look at slices", () => this.look(`${one.model}.safetensors`));
+    if (one.there) {
+      act("look", "Look at slices", () => this.look(`${one.model}.safetensors`));
+      act("predict", "Predict…", () => this.bench.sections.run.predict(`${one.model}.safetensors`));
+    }
     card.append(head);
     if (one.why) card.append(made("p", one.why, { className: "fault log" }));
     if (one.rows.length) card.append(losses(one.rows, one.epochs));

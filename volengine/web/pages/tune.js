@@ -50,21 +50,21 @@ export class Tune {
 
   async show(number) {
     document.title = `Tune ${this.bench.facts.tomograms[number]} - volengine`;
-    if (this.number === number) return;
-    this.number = null;
-    this.answer = null;
-    this.view.clear();
-    this.slices.forget();
-    $("tuneName").textContent = this.bench.facts.tomograms[number];
-    for (const id of ["tuneEmpty", "tuneCountOf", "tuneScore", "tuneTime", "tuneSaved", "tuneCommand", "tuneSizesSaid"]) $(id).textContent = "";
-    $("tuneCount").textContent = "-";
-    for (const id of ["tuneSizes", "tuneCurve", "tunePick", "tuneRules"]) $(id).replaceChildren();
+    if (this.number !== number) this.clear(number);
     const [tomogram, facts] = [await get(`api/tomograms/${number}`), await get(`api/tomograms/${number}/tune`)];
     if (this.bench.section !== "tune" || this.bench.number !== number) return;
+    if (this.number === number && JSON.stringify(facts.features) === JSON.stringify(this.facts.features)) {
+      this.facts = facts; // a run may have written predictions and recipes meanwhile
+      this.recipes(facts.recipes);
+      this.truths(facts.truth);
+      this.changed();
+      return;
+    }
+    if (this.number === number) this.clear(number);
     Object.assign(this, { number, tomogram, facts });
     if (!facts.features.length) {
       this.number = null;
-      $("tuneEmpty").textContent = "There is no prediction of this tomogram in the project. volengine segment makes one.";
+      $("tuneEmpty").textContent = "There is no prediction of this tomogram in the project. The section Run makes some: Predict… in Teach or Models.";
       return;
     }
     const names = facts.features.map((one) => one.name);
@@ -75,8 +75,7 @@ export class Tune {
     const fill = (id, options) => $(id).replaceChildren(...options);
     fill("tuneFeature", names.map((name) => element("option", name, { value: name })));
     $("tuneFeature").value = this.feature;
-    fill("tuneTruth", [element("option", "none", { value: "" }), ...facts.truth.map(({ key, name }) => element("option", name, { value: key }))]);
-    $("tuneTruthLine").hidden = !facts.truth.length;
+    this.truths(facts.truth);
     this.recipes(facts.recipes);
     $("tuneIndex").max = String(tomogram.shape[0] - 1);
     this.index = Math.floor((this.region[0][0] + this.region[1][0]) / 2);
@@ -87,8 +86,26 @@ export class Tune {
     this.ask();
   }
 
+  clear(number) {
+    this.number = null;
+    this.answer = null;
+    this.view.clear();
+    this.slices.forget();
+    $("tuneName").textContent = this.bench.facts.tomograms[number];
+    for (const id of ["tuneEmpty", "tuneCountOf", "tuneScore", "tuneTime", "tuneSaved", "tuneCommand", "tuneSizesSaid"]) $(id).textContent = "";
+    $("tuneCount").textContent = "-";
+    for (const id of ["tuneSizes", "tuneCurve", "tunePick", "tuneRules"]) $(id).replaceChildren();
+  }
+
   recipes(names) {
     $("tuneRecipes").replaceChildren(...names.map((name) => element("option", "", { value: name })));
+  }
+
+  truths(tables) {
+    const before = $("tuneTruth").value;
+    $("tuneTruth").replaceChildren(element("option", "none", { value: "" }), ...tables.map(({ key, name }) => element("option", name, { value: key })));
+    if (tables.some(({ key }) => key === before)) $("tuneTruth").value = before;
+    $("tuneTruthLine").hidden = !tables.length;
   }
 
   namesIn(rule) {
@@ -387,7 +404,10 @@ export class Tune {
       const saved = await asked(`api/tomograms/${this.number}/tune/recipe`, this.question(more)).then((one) => one.json());
       this.recipes(saved.recipes);
       $("tuneSaved").className = "small";
-      $("tuneSaved").textContent = `Saved, with picks of ${pick.map((one) => one.feature).join(", ")}: ${saved.file}`;
+      $("tuneSaved").textContent = `Saved, with picks of ${pick.map((one) => one.feature).join(", ")}: ${saved.file} `;
+      const run = element("button", "Run it…", { type: "button" });
+      run.addEventListener("click", () => this.bench.sections.run.choose(name));
+      $("tuneSaved").append(run);
       $("tuneCommand").textContent = saved.commands.join("\n");
     } catch (error) {
       $("tuneSaved").className = "small fault";
@@ -447,13 +467,14 @@ export class Tune {
     });
     new Keys(
       [
-        { keys: ["ArrowLeft", "ArrowRight", "PageUp", "PageDown"], act: (event) => trying(() => this.step(/Left|Up/.test(event.key) ? -1 : 1)) },
-        { keys: ["Shift+ArrowLeft", "Shift+ArrowRight"], act: (event) => trying(() => this.step(event.key === "ArrowLeft" ? -5 : 5)) },
-        { keys: ["+", "=", "-"], act: (event) => this.view.zoom(event.key === "-" ? 1 / 1.25 : 1.25) },
-        { keys: ["0"], act: () => this.view.fit() },
-        { keys: ["g"], act: () => (location.hash = "gallery") },
+        { keys: ["ArrowLeft", "ArrowRight", "PageUp", "PageDown"], shown: ["←", "→"], what: "Slice (wheel)", act: (event) => trying(() => this.step(/Left|Up/.test(event.key) ? -1 : 1)) },
+        { keys: ["Shift+ArrowLeft", "Shift+ArrowRight"], shown: ["Shift ←", "Shift →"], what: "Five slices", act: (event) => trying(() => this.step(event.key === "ArrowLeft" ? -5 : 5)) },
+        { keys: ["+", "=", "-"], shown: ["+", "-"], what: "Zoom (Ctrl+wheel)", act: (event) => this.view.zoom(event.key === "-" ? 1 / 1.25 : 1.25) },
+        { keys: ["0"], what: "Fit", act: () => this.view.fit() },
+        { keys: ["g"], what: "Gallery", act: () => (location.hash = "gallery") },
       ],
       () => this.bench.section === "tune",
+      "Tune",
     );
   }
 

@@ -2,6 +2,7 @@
 // text, never markup.
 import { Annotate } from "./annotate.js";
 import { Gallery } from "./gallery.js";
+import { Keys } from "./keys.js";
 import { Models } from "./models.js";
 import { Picks } from "./picks.js";
 import { Run } from "./run.js";
@@ -102,6 +103,7 @@ async function begin() {
   $("user").value = kept("user") || bench.facts.user;
   for (const [name, { made }] of Object.entries(SECTIONS)) sections[name] = new made(bench);
   bench.sections = sections;
+  Keys.listAll($("keyList"));
   if (!bench.facts.writable) bench.say("This project cannot be written to: it can only be looked at.");
   window.addEventListener("hashchange", () => bench.trying(go));
   await go();
@@ -113,6 +115,18 @@ $("user").addEventListener("change", () => {
   keep("user", bench.user());
   bench.trying(() => sections.annotate.refresh());
 });
+const keys = () => $("keys").showModal();
+new Keys(
+  [
+    { keys: ["?"], what: "These keys", act: keys },
+    { keys: ["Tab", "Enter"], what: "From control to control; press it" },
+    { keys: ["Escape"], shown: ["Esc"], what: "Close a window" },
+    { keys: ["Shift+click"], what: "Gallery, Picks: all between two" },
+  ],
+  () => true,
+  "Everywhere",
+);
+$("help").addEventListener("click", keys);
 $("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
   document.documentElement.className = dark ? "light" : "dark";

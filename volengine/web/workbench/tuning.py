@@ -63,7 +63,7 @@ class TuneDesk:
         self.bench = bench
         self.recipes = bench.project.folder / "recipes"
         self._lock = threading.Lock()
-        self._number: int | None = None
+        self._tuned: object = None
         self._tuning: Tuning | None = None
 
     def facts(self, number: int) -> dict[str, Any]:
@@ -149,8 +149,10 @@ class TuneDesk:
         return found
 
     def _tuning_of(self, number: int) -> Tuning:
-        if self._number != number or self._tuning is None:
-            self._tuning, self._number = Tuning(self._predictions(number)), number
+        predictions = self._predictions(number)
+        tuned = number, {name: (volume.where, volume.identity) for name, volume in predictions.items()}
+        if self._tuning is None or self._tuned != tuned:  # a run may have written them anew
+            self._tuning, self._tuned = Tuning(predictions), tuned
         return self._tuning
 
     # -- what is said --------------------------------------------------------------------------------------------
