@@ -83,6 +83,17 @@ def test_areas_grow_with_the_level_and_end_with_the_whole(seed: int, count: int)
     assert below[0] == pytest.approx(area_below(*mesh, values, levels[:1])[0])
 
 
+@pytest.mark.parametrize("thin", [1e-12, 1e-14, 3e-16])
+def test_slivers_add_their_own_area_at_most(thin: float) -> None:
+    """Seen from 20 away, the ends of an edge this short round to one place."""
+    vertices = np.array([[0.0, 20, 0], [0, 20 + thin, 0], [0, 20, 5], [0, 25, 0]])
+    far = np.linalg.norm(vertices, axis=1)
+    for turn in ([0, 1, 2], [1, 2, 0], [2, 0, 1]):
+        found = area_within(vertices, np.array([turn, [1, 3, 2]]), far, [15.0, 20.0, 21.0, 22.0, 40.0])
+        whole = area_within(vertices, np.array([[1, 3, 2]]), far, [15.0, 20.0, 21.0, 22.0, 40.0])
+        assert (np.abs(found - whole) <= 5 * thin).all()
+
+
 def test_a_linear_value_is_exact_and_unknown_faces_count_nowhere() -> None:
     vertices, faces = plane(20, 3, turned=False)
     levels = np.array([-10.0, -4.2, 0.0, 7.7, 10.0])

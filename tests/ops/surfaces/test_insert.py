@@ -86,3 +86,16 @@ def test_a_cut_leaves_no_crack() -> None:
     assert Surface(found.vertices, found.faces).closed
     far = np.where(vertices[:, 0] > 40, np.inf, vertices[:, 0])
     assert Surface(*(lambda c: (c.vertices, c.faces))(cut_at(vertices, faces, far, 12.3))).closed
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 1e-15, 1e-12, 1e-7]))
+def test_a_cut_along_edges_cuts_off_no_slivers(seed: int, noise: float) -> None:
+    """Rounded values do not decide where the cut goes: a plane whose vertices lie on lines is cut along one."""
+    vertices, faces = plane(20, 5, turned=False)
+    vertices = 5 * np.rint(vertices / 5)
+    value = vertices[:, 1] + noise * np.random.default_rng(seed).uniform(-1, 1, len(vertices))
+    found = cut_at(vertices, faces, value, 5.0)
+    assert len(found.vertices) == len(vertices)
+    assert (found.faces == faces).all()
+    assert ((found.value == 5.0) == (vertices[:, 1] == 5)).all()

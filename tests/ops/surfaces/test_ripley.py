@@ -150,8 +150,10 @@ def test_draws_and_random_points_are_those_of_their_seed() -> None:
 
 def test_a_deviation_counts_the_data_itself_and_needs_enough_curves() -> None:
     curves = np.arange(1.0, 20.0)[:, None] * np.ones(3)
-    assert deviation([0.0, -18.5, np.nan], curves).p == 2 / 20
+    assert deviation([0.0, -18.5, 1.0], curves).p == 2 / 20
     assert deviation([100.0, 0, 0], curves).p == 1 / 20
     assert deviation([0.0, 0, 0], curves).critical == 19.0
     assert np.isnan(deviation([0.0, 0, 0], curves[:18]).critical)
+    assert np.isnan(deviation([0.0, -18.5, np.nan], curves).p)  # of a part of a curve nothing is said
+    assert np.isnan(deviation([0.0, 0, 0], np.where(curves == 3, np.nan, curves)).p)
     assert np.isnan(deviation([np.nan] * 3, curves).p)

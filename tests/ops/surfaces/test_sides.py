@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from marched_shapes import OFF, area, grid, raw
 from numpy.typing import NDArray
 
@@ -145,3 +147,45 @@ def test_a_mid_surface_stays_inside_of_the_faces_that_cut_its_membrane(cut: floa
     assert np.isclose(found["area"], 2 * np.pi * 16 * (16 - OFF - cut), rtol=0.015)
     outwards = np.einsum("ij,ij->i", area_vectors(at, corners), at[corners].mean(axis=1) - middle)
     assert (outwards > 0).all()
+
+
+def _shell(voxel: tuple[float, ...], radius: float, wall: float, off: tuple[float, ...]) -> tuple[Array, Array]:
+    """The raw mesh of a shell around a place near 0."""
+    far = radius + wall
+    sides = [(np.arange(int(2 * far / v) + 4) + o) * v - far for v, o in zip(voxel, off, strict=True)]
+    at = np.stack(np.meshgrid(*sides, indexing="ij"))
+    places, faces = raw(np.abs(np.sqrt((at**2).sum(0)) - radius) <= wall / 2)
+    return places * voxel + [side[0] for side in sides], faces
+
+
+SIZES = st.tuples(*[st.sampled_from([1.0, 1.3, 2.0])] * 3)
+
+
+@settings(max_examples=4, deadline=None)
+@given(SIZES, st.floats(10, 14), st.floats(3.0, 4.0), st.tuples(*[st.floats(-0.5, 0.5)] * 3))
+def test_sides_of_a_closed_shell_are_closed_for_every_voxel_size(
+    voxel: tuple[float, float, float], radius: float, voxels: float, off: tuple[float, ...]
+) -> None:
+    """Walls of three of the longest voxels: terraces at the poles leave no holes; areas are those of spheres."""
+    wall = voxels * max(voxel)
+    radius = max(radius, 2 * wall)
+    mesh = _shell(voxel, radius, wall, off)
+    terraces = 8 * max(voxel) if max(voxel) > min(voxel) else 0.0
+    smooth = 8 * float(np.prod(voxel)) ** (1 / 3)
+    for side, away in (("middle", 0.0), ("outer", wall / 2), ("inner", -wall / 2)):
+        ((made, corners),) = finished(*mesh, Wanted(smooth, None, side, None, 1.5 * wall, terraces=terraces))
+        found = shape_of(made, corners)
+        assert (found["closed"], found["islands"], found["genus"], found["manifold"]) == (True, 1, 0, True)
+        assert np.isclose(found["area"], 4 * np.pi * (radius + away) ** 2, rtol=0.03)
+
+
+def test_the_volume_enclosed_is_positive_whatever_side_normals_point_to() -> None:
+    mesh = _shell((1.0, 1.0, 1.0), 14.0, 4.0, (0.2, 0.1, 0.3))
+    for place in (None, (0.0, 0.0, 0.0), (90.0, 0.0, 0.0)):
+        ((made, corners),) = finished(*mesh, Wanted(8.0, None, "middle", place, 8.0))
+        inwards = (np.einsum("ij,ij->i", vertex_normals(made, corners), made) < 0).mean()
+        assert inwards == (1.0 if place == (0.0, 0.0, 0.0) else 0.0)
+        assert np.isclose(shape_of(made, corners)["volume"], 4 / 3 * np.pi * 14**3, rtol=0.02)
+    body = np.pi * 4 / 3 * (16**3 - 12**3)
+    for corners in (mesh[1], turned(mesh[1])):
+        assert np.isclose(shape_of(mesh[0], corners)["volume"], body, rtol=0.02)

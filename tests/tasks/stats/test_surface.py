@@ -207,6 +207,31 @@ def test_edges_are_left_out_by_borders_and_closed_surfaces_stay_whole(tmp_path: 
     assert row["objects"] == 3
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.3, 1.37])
+def test_an_edge_that_ends_on_lines_of_the_mesh_has_whole_curves(tmp_path: Path, shift: float) -> None:
+    """Cut where the mesh has edges: particles on the line count, and nothing is divided by slivers' lengths."""
+    line = np.arange(-45, 46, 10.0)
+    at = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2) + shift
+    flat = plane(100, 5, turned=False)
+    flat = 5 * np.rint(flat[0] / 5), flat[1]
+    recipe = FEW.with_(edge_exclusion_nm=15, ripley_nm=16, bin_nm=4, simulations=19)
+    found = run(picks_of(tmp_path, np.c_[np.ones(len(at)), at]), surfaces_of(tmp_path, flat), recipe)
+    (row,) = found["surfaces"]
+    inside = (np.abs(at) <= 35).all(axis=1)
+    assert row["objects"] == inside.sum()
+    assert row["counted_um2"] * 1e6 == pytest.approx(4900, rel=1e-3)
+    for name in ("expected", "k", "k_chance_low", "k_chance_high", "l_nm_global", "p"):
+        assert np.isfinite(column(found, "ripley", name)).all(), name
+    far = np.linalg.norm(at[inside][:, None] - at[inside][None], axis=2)
+    counted = [((far > r - 4) & (far <= r) & (far > 0)).sum() for r in recipe.radii]
+    assert column(found, "ripley", "counted") == counted
+    grid = (np.arange(700) + 0.5) / 10 - 35  # areas by counting points of a fine grid
+    y, x = np.meshgrid(grid, grid, indexing="ij")
+    area_16 = np.mean([(np.hypot(y - a, x - b) <= 16).sum() * 0.01 for a, b in at[inside]])
+    expected = area_16 * inside.sum() * (inside.sum() - 1) / 4900
+    assert sum(column(found, "ripley", "expected")) == pytest.approx(expected, rel=5e-3)
+
+
 def test_a_particle_that_counts_may_have_a_neighbour_at_the_edge(tmp_path: Path) -> None:
     at = np.array([[-42.0, 0], [-46, 0], [30, 0]])
     found = run(picks_of(tmp_path, on_plane(at)), surfaces_of(tmp_path, plane(100, 7)), FEW.with_(edge_exclusion_nm=6))

@@ -5,7 +5,8 @@ With the spatial frequency f in 1/angstrom, the underfocus D and the electron wa
 - CTF: C(f) = sin(pi L f² (D - L² f² Cs / 2) + phase shift + arcsin A), positive at f = 0, so that the contrast is not
   inverted (Mindell and Grigorieff 2003, with the sign of Warp and MemBrain). Of several defoci the mean is taken; for
   a range of them, in closed form: C(f) sin(w) / w, w = pi L f² width / 2.
-- Wiener filter: C / (C² + 1 / SNR); where SNR is 0 it is 0, so the mean of the result is 0.
+- Wiener filter: C / (C² + 1 / SNR); where SNR is 0 it is 0, so the mean of the result is 0, if there is a high-pass.
+  Flipping leaves the mean, and multiplying multiplies it by C(0), as in membrain-seg.
 - SNR of *Warp* (``tom_deconv.m``; Tegunov and Cramer 2019), with u = 2 f voxel, the share of the Nyquist frequency, at
   most 1: (1 - cos(pi min(1, u / highpass))) 10^(3 strength) exp(-100 falloff u / voxel).
 - SNR of *MemBrain* (``AdhocSSNR`` of membrain-seg): |1 - cos(pi/2 min(1, f voxel / highpass))| 10^(3 strength)

@@ -179,8 +179,8 @@ def _disc_and_triangle(corners: Sequence[tuple[Floats, Floats]], radius: Floats)
     """Areas of the sections of discs around 0 with triangles, from the x and y of corners that go counterclockwise.
 
     Each edge adds, with its sign, the section of the disc with the triangle of 0 and the edge: sectors where the edge
-    is outside, a triangle where it is inside. (An end that is inside keeps its bits: near 0 a
-    direction is all noise.)
+    is outside, a triangle where it is inside; an edge without length adds nothing. (An end that is inside keeps its
+    bits: near 0 a direction is all noise.)
     """
     total = np.zeros(len(radius))
     squared = np.square(radius)
@@ -188,11 +188,13 @@ def _disc_and_triangle(corners: Sequence[tuple[Floats, Floats]], radius: Floats)
         (ax, ay), (bx, by) = corners[i], corners[(i + 1) % 3]
         dx, dy = bx - ax, by - ay
         length = dx * dx + dy * dy
+        some = length > 0  # seen from far away, the ends of a sliver's edge round to one place
+        length = np.where(some, length, 1.0)
         half = -(ax * dx + ay * dy) / length
         root = np.sqrt(np.maximum(half * half - (ax * ax + ay * ay - squared) / length, 0.0))
         first, second = np.clip(half - root, 0.0, 1.0), np.clip(half + root, 0.0, 1.0)
         px, py = ax + first * dx, ay + first * dy
         qx, qy = np.where(second < 1, ax + second * dx, bx), np.where(second < 1, ay + second * dy, by)
         turn = np.arctan2(ax * py - ay * px, ax * px + ay * py) + np.arctan2(qx * by - qy * bx, qx * bx + qy * by)
-        total += squared * turn + (px * qy - py * qx)
+        total += np.where(some, squared * turn + (px * qy - py * qx), 0.0)
     return total / 2

@@ -171,15 +171,14 @@ def deviation(data: ArrayLike, simulated: ArrayLike, level: float = LEVEL) -> De
     Parameters
     ----------
     data
-        (k,) the curve; what is NaN in it does not count.
+        (k,) the curve. If a part of it is not known (NaN), nothing is: the largest deviation may be there.
     simulated
-        (s, k) the simulated curves.
+        (s, k) the simulated curves; all of them must be known, too.
     """
     curve, others = np.asarray(data, np.float64), np.asarray(simulated, np.float64)
-    known = np.isfinite(curve) & np.isfinite(others).all(axis=0)
-    if not known.any() or not len(others):
+    if not curve.size or not len(others) or not np.isfinite(curve).all() or not np.isfinite(others).all():
         return Deviation(np.nan, np.nan)
-    far, chance = np.abs(curve[known]).max(), np.sort(np.abs(others[:, known]).max(axis=1))
+    far, chance = np.abs(curve).max(), np.sort(np.abs(others).max(axis=1))
     p = (1 + int((chance >= far).sum())) / (len(chance) + 1)
     rank = int(np.ceil(level * (len(chance) + 1)))
     return Deviation(p, float(chance[rank - 1]) if rank <= len(chance) else np.nan)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from volengine.core.volume import Vector3
 from volengine.ops.surfaces.merge import used_only
+from volengine.ops.surfaces.normals import vertex_normals
 from volengine.ops.surfaces.remesh import remeshed
 from volengine.ops.surfaces.sides import Side, one_side
 from volengine.ops.surfaces.smooth import smoothed
@@ -34,6 +35,9 @@ class Wanted:
     ----------
     smooth
         Waves shorter than this are smoothed; 0: none.
+    terraces
+        Waves shorter than this say nothing of the direction of a face (:func:`volengine.ops.surfaces.sides.one_side`):
+        the steps of voxels that are longer in one direction; 0: none.
     vertex_area
         Wanted area of a vertex; ``None``: as it is.
     side, towards, max_thickness
@@ -52,6 +56,7 @@ class Wanted:
     max_thickness: float = 150.0
     split: bool = False
     touch: float = 500.0
+    terraces: float = 0.0
 
 
 def finished(
@@ -66,12 +71,19 @@ def finished(
     towards = wanted.towards if label is None else label
     found = []
     for mesh in _divided(vertices, at, corners, wanted) if wanted.split else [(at, corners)]:
-        one = mesh if wanted.side == "both" else one_side(*mesh, wanted.side, wanted.max_thickness, towards)
+        one = mesh if wanted.side == "both" else _one_side(*mesh, wanted, towards)
         if wanted.vertex_area is not None and len(one[1]):
             one = remeshed(*one, wanted.vertex_area)
         if len(one[1]):
             found.append(one)
     return found
+
+
+def _one_side(at: Floats, faces: Array, wanted: Wanted, towards: Any) -> tuple[Floats, NDArray[np.int32]]:
+    normals = None
+    if wanted.terraces > wanted.smooth:
+        normals = vertex_normals(smoothed(at, faces, wanted.terraces), faces)
+    return one_side(at, faces, wanted.side, wanted.max_thickness, towards, normals)
 
 
 def _divided(vertices: Floats, at: Floats, faces: Array, wanted: Wanted) -> list[tuple[Floats, NDArray[np.int32]]]:

@@ -22,7 +22,9 @@ Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 SNAP = 1e-4
-"""A point this near to a vertex or an edge, as a share of the longest edge of its face, is put onto it."""
+"""A point this near to a vertex or an edge, as a share of the longest edge of its face, is put onto it. A cut goes
+through a vertex whose value differs from the level by no more than this share of what it differs from a neighbour's:
+no sliver is cut off, and rounding does not decide where a cut along edges goes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class Refined:
         (n,) int64: the vertex of each inserted point.
     between, share
         Of :func:`cut_at`: (k, 2) int64 the two vertices between which each new vertex lies, and (k,) how far along.
+    value
+        Of :func:`cut_at`: (v,) the value at each vertex, on the cut the level itself.
     """
 
     vertices: Floats
@@ -47,6 +51,7 @@ class Refined:
     vertex: Int64
     between: Int64 = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     share: Floats = field(default_factory=lambda: np.zeros(0))
+    value: Floats = field(default_factory=lambda: np.zeros(0))
 
     def carried(self, column: ArrayLike) -> Floats:
         """A column of the surface before, with the values of the vertices on the cut, between those of their ends."""
@@ -213,7 +218,7 @@ def cut_at(vertices: ArrayLike, faces: ArrayLike, values: ArrayLike, level: floa
     values
         (v,) a value at each vertex; infinite ones are above every level, and a face with one is not divided.
     level
-        Where it is cut: the parts have values up to, or from, the level.
+        Where it is cut: the parts have values up to, or from, the level; within :data:`SNAP` of it vertices are on it.
 
     Returns
     -------
@@ -221,7 +226,7 @@ def cut_at(vertices: ArrayLike, faces: ArrayLike, values: ArrayLike, level: floa
         ``vertex`` is empty.
     """
     at, corners = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
-    value = np.asarray(values, np.float64)
+    value = _on_level(np.array(values, np.float64), corners, level)
     new: list[Floats] = []
     cuts: dict[tuple[int, int], int] = {}
     shares: list[float] = []
@@ -253,4 +258,20 @@ def cut_at(vertices: ArrayLike, faces: ArrayLike, values: ArrayLike, level: floa
             parts[face] = [(a, ab, ca), (ab, b, ca), (b, c, ca)]
     found = _gathered(at, corners, new, parts, np.zeros(0, np.int64))
     ends = np.array(list(cuts), np.int64).reshape(-1, 2)
-    return replace(found, between=ends, share=np.array(shares, np.float64))
+    return replace(
+        found,
+        between=ends,
+        share=np.array(shares, np.float64),
+        value=np.concatenate([value, np.full(len(ends), float(level))]),
+    )
+
+
+def _on_level(value: Floats, faces: Int64, level: float) -> Floats:
+    """The values, those that differ from the level by next to nothing put on it."""
+    each = value[faces]
+    known = np.isfinite(each).all(axis=1)
+    most = np.zeros(len(value))
+    np.maximum.at(most, faces[known], np.ptp(each[known], axis=1)[:, None])
+    near = np.isfinite(value) & (np.abs(value - level) <= SNAP * most)
+    value[near] = level
+    return value

@@ -48,7 +48,12 @@ SMALL = 0.02
 
 
 def one_side(
-    vertices: Floats, faces: Array, side: Side, max_thickness: float, towards: ArrayLike | None
+    vertices: Floats,
+    faces: Array,
+    side: Side,
+    max_thickness: float,
+    towards: ArrayLike | None,
+    normals: Floats | None = None,
 ) -> tuple[Floats, NDArray[np.int32]]:
     """Return one face of a membrane, or its mid-surface.
 
@@ -64,6 +69,9 @@ def one_side(
         A place, or (k, 3) places, on whose side the outer face is; of several the nearest one of each face counts.
         ``None``: it is the one of the larger area, and of two whose areas differ by less than 2 % the one whose mean
         normal comes first (z, then y, then x upwards).
+    normals
+        (n, 3) unit normals along which the other face is looked for; default: those of the surface. Where voxels are
+        longer in one direction, faces have terraces, whose normals say little of the membrane's.
 
     Returns
     -------
@@ -74,7 +82,8 @@ def one_side(
     nothing = np.zeros((0, 3)), np.zeros((0, 3), np.int32)
     if not len(faces):
         return nothing
-    normals = vertex_normals(vertices, faces)
+    if normals is None:
+        normals = vertex_normals(vertices, faces)
     depth, other = opposite(vertices, faces, normals, max_thickness)
     sheet = np.asarray(faces)[(other >= 0)[faces].all(axis=1) & _even(normals, faces)]
     if not len(sheet):
@@ -134,19 +143,32 @@ def _grown(looks: NDArray[np.int8], joined: NDArray[np.bool_], sheet: Array, ver
 
 
 def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> tuple[Floats, Array]:
-    """Move vertices of a face by half the thickness; what is crushed there, at the rim's shoulders, is left out."""
+    """Move vertices of a face by half the thickness; what is crushed there, at the rim's shoulders, is left out.
+
+    Only what hangs together with a border is of the rim: elsewhere faces that are crushed, in dents that are narrower
+    than the membrane is thick, stay, or there would be holes.
+    """
     at = vertices - 0.5 * np.where(np.isfinite(depth), depth, 0)[:, None] * normals
     at = _within(smoothed(at, faces, 4 * _mean_edge(at, faces)), vertices.min(axis=0), vertices.max(axis=0), normals)
     before, after = area_vectors(vertices, faces), area_vectors(at, faces)
     along = np.einsum("ij,ij->i", before, after)
     square = np.einsum("ij,ij->i", before, before)
     size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    faces = faces[(along > 0.7 * size) & (along > CRUSHED * square)]
+    faces = faces[~_at_border(faces, (along <= 0.7 * size) | (along <= CRUSHED * square), len(at))]
     if not len(faces):
         return at, faces
     part = parts_of(faces, len(at))[faces[:, 0]]
     areas = np.bincount(part, np.linalg.norm(area_vectors(at, faces), axis=1))
     return at, faces[areas[part] >= SMALL * areas.max()]
+
+
+def _at_border(faces: Array, some: NDArray[np.bool_], vertices: int) -> NDArray[np.bool_]:
+    """(m,) which of some faces hang together with a border of all faces."""
+    part = parts_of(faces[some], vertices)
+    reached = np.zeros(vertices, bool)
+    reached[part[border_edges(faces).ravel()]] = True
+    found: NDArray[np.bool_] = some & reached[part[faces[:, 0]]]
+    return found
 
 
 def _within(at: Floats, low: Floats, high: Floats, normals: Floats) -> Floats:

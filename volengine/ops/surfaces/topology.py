@@ -2,7 +2,7 @@
 
 >>> tetrahedron = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
 >>> found = shape_of(np.array([[0.0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]), tetrahedron)
->>> found["closed"], found["islands"], found["border_loops"], found["genus"], round(abs(found["volume"]), 4)
+>>> found["closed"], found["islands"], found["border_loops"], found["genus"], round(found["volume"], 4)
 (True, 1, 0, 0, 0.1667)
 """
 
@@ -60,6 +60,38 @@ def volume_of(vertices: Floats, faces: Array) -> float:
     return float(tetrahedra(vertices, faces).sum())
 
 
+def enclosed_by(vertices: Floats, faces: Array) -> float:
+    """Volume that a closed mesh encloses, 0 or more, whatever side its faces look to.
+
+    Cavities of a body count as empty: parts that lie within one that looks the other way. (Within its box: of parts
+    that look to different sides, and are entwined, nothing is known.)
+
+    >>> cube = np.array([[z, y, x] for z in (0.0, 1) for y in (0, 1) for x in (0, 1)])
+    >>> out = np.array([[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4], [2, 6, 3], [3, 6, 7],
+    ...                 [0, 4, 2], [2, 4, 6], [1, 3, 5], [3, 7, 5]])
+    >>> apart, within = np.concatenate([cube, cube + 5]), np.concatenate([cube, cube * 0.5 + 0.25])
+    >>> one, two = np.concatenate([out, out + 8]), np.concatenate([out, out[:, ::-1] + 8])
+    >>> [round(enclosed_by(at, f), 3) for at, f in ((cube, out), (apart, one), (apart, two), (within, two))]
+    [1.0, 2.0, 2.0, 0.875]
+    """
+    part = parts_of(faces, len(vertices))
+    volume = np.bincount(part[faces[:, 0]], tetrahedra(vertices, faces), minlength=int(part.max(initial=-1)) + 1)
+    sign, size = np.where(volume < 0, -1, 1), np.abs(volume)
+    solid = np.ones(len(size), np.int64)
+    if (sign != sign[:1]).any():
+        low, high = np.full((len(size), 3), np.inf), np.full((len(size), 3), -np.inf)
+        np.minimum.at(low, part, vertices)
+        np.maximum.at(high, part, vertices)
+        for one in np.argsort(-size, kind="stable").tolist():
+            around = (low < low[one]).all(axis=1) & (high > high[one]).all(axis=1) & (size > size[one])
+            if around.any():
+                nearest = int(np.flatnonzero(around)[size[around].argmin()])
+                solid[one] = solid[nearest] * sign[one] * sign[nearest]
+    if (solid == sign).all() or (solid == -sign).all():
+        return abs(volume_of(vertices, faces))
+    return float((solid * size).sum())
+
+
 def tetrahedra(vertices: Floats, faces: Array) -> Floats:
     """(m,) signed volume between each face and the middle of the vertices."""
     if not len(faces):
@@ -94,9 +126,10 @@ def shape_of(vertices: Floats, faces: Array) -> dict[str, Any]:
 
     Returns
     -------
-    ``area``, ``volume`` (of an open mesh NaN), in the unit of the vertices; ``closed``; ``islands`` (connected parts);
-    ``border_loops`` (holes and outer borders); ``genus`` (handles, of all parts together: 2 islands - border loops -
-    Euler characteristic, halved); ``manifold`` (every edge has one or two faces, which go around in one sense).
+    ``area``, ``volume`` (:func:`enclosed_by`; of an open mesh NaN), in the unit of the vertices; ``closed``;
+    ``islands`` (connected parts); ``border_loops`` (holes and outer borders); ``genus`` (handles, of all parts
+    together: 2 islands - border loops - Euler characteristic, halved); ``manifold`` (every edge has one or two faces,
+    which go around in one sense).
     """
     edges, count = edges_of(faces)
     border = edges[count == 1]
@@ -109,7 +142,7 @@ def shape_of(vertices: Floats, faces: Array) -> dict[str, Any]:
     closed = len(faces) > 0 and not len(border)
     return {
         "area": float(0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()),
-        "volume": volume_of(vertices, faces) if closed else float("nan"),
+        "volume": enclosed_by(vertices, faces) if closed else float("nan"),
         "closed": closed,
         "islands": islands,
         "border_loops": loops,

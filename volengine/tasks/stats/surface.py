@@ -23,7 +23,7 @@ from volengine.tasks.stats.objects import Objects
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.surface_inputs import Grid, find_sets, match_sets
 from volengine.tasks.stats.surface_measure import Limits, Measured, Measurer, OnSurface
-from volengine.tasks.stats.surface_mesh import Prepared, prepare
+from volengine.tasks.stats.surface_mesh import Prepared, counted, prepare
 from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 from volengine.tasks.stats.surface_rows import surface_tables
 from volengine.tasks.stats.surface_tomograms import Row, SurfacedTomogram
@@ -135,6 +135,7 @@ def _on_surfaces(
     parts: dict[str, list[OnSurface]] = {}
     for name, one in c.classes.items():
         at = project(one.objects.position_nm, vertices, faces)
+        at = counted(at, vertices, faces, kept, recipe.edge_exclusion_nm)
         state[name] = _states(at, kept, recipe)
         _check_far(c.name, name, one.objects, at, state[name], recipe)
         whose[name] = np.searchsorted(starts, at.face, side="right") - 1

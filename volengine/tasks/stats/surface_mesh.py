@@ -18,6 +18,7 @@ from volengine.ops.surfaces.decimate import decimated
 from volengine.ops.surfaces.geodesic import check_edges
 from volengine.ops.surfaces.insert import Refined, cut_at
 from volengine.ops.surfaces.normals import vertex_normals
+from volengine.ops.surfaces.project import Projected, project
 from volengine.ops.surfaces.sheets import apart, joined
 
 Floats = NDArray[np.float64]
@@ -25,6 +26,10 @@ Int64 = NDArray[np.int64]
 
 BORDER_PARTS = 5
 """Points on borders, from which distances are measured, are at most the edge's width divided by this apart."""
+
+ON_LINE = 1e-4
+"""Share of the edge's width within which a particle is on the line where the edge ends; it counts there. Files round
+places to less."""
 
 LEAST_VERTICES, SAME = 1000, 0.01
 """Vertices that a simplified surface keeps at least, and the share by which its areas may differ."""
@@ -112,9 +117,31 @@ def _cut(vertices: Floats, faces: Int64, edge_nm: float, name: str) -> tuple[Ref
     # no farther apart than a fifth of the width: so distances are too large by at most 0.5 % of it
     level = from_border(vertices, faces, reach=edge_nm, apart=edge_nm / BORDER_PARTS, name=name)
     cut = cut_at(vertices, faces, level, edge_nm)
-    level = cut.carried(np.where(np.isfinite(level), level, np.finfo(float).max))
-    kept = np.minimum(level[cut.faces], 2 * edge_nm).mean(axis=1) >= edge_nm
+    kept = (np.minimum(cut.value, 2 * edge_nm)[cut.faces] - edge_nm).mean(axis=1) >= 0
     return cut, kept
+
+
+def counted(at: Projected, vertices: Floats, faces: Int64, kept: NDArray[np.bool_], edge_nm: float) -> Projected:
+    """Put points that lie on the line at which faces were cut into a face that counts.
+
+    Parameters
+    ----------
+    at
+        Points on the surface; of the faces on both sides of the line one was taken, whether it counts or not.
+    vertices, faces, kept
+        The surface, nm, and which of its faces count.
+    edge_nm
+        Width of the edge. Points within :data:`ON_LINE` of it count as on the line, whatever rounding made of them.
+    """
+    rows = np.flatnonzero(~kept[at.face]) if len(kept) and edge_nm else np.zeros(0, np.int64)
+    if not len(rows) or not kept.any():
+        return at
+    inner = project(at.at[rows], vertices, faces[kept])
+    moved = inner.distance <= ON_LINE * edge_nm
+    face, weights, place = at.face.copy(), at.weights.copy(), at.at.copy()
+    face[rows[moved]] = np.flatnonzero(kept)[inner.face[moved]]
+    weights[rows[moved]], place[rows[moved]] = inner.weights[moved], inner.at[moved]
+    return replace(at, face=face, weights=weights, at=place)
 
 
 def simplified(mesh: Prepared, edge_nm: float, longest_nm: float) -> Prepared:

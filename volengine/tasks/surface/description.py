@@ -57,6 +57,10 @@ class Objects(Recipe):
     ids: tuple[int, ...] = ()
 
 
+TERRACES_VOX, UNEVEN = 8.0, 1.01
+"""Steps of voxels make waves up to so many voxels; voxels whose sides differ by less are cubes."""
+
+
 @dataclass(frozen=True)
 class Finish(Recipe):
     """How the mesh of an object is finished, as parameters of a kernel; lengths in angstrom.
@@ -86,6 +90,12 @@ class Finish(Recipe):
     max_thickness: float = 150.0
     split: bool = False
     touch: float = 500.0
+
+    @property
+    def terraces(self) -> float:
+        """Waves shorter than this are steps of voxels that are longer in one direction; 0: none are."""
+        longest = max(self.voxel_size)
+        return TERRACES_VOX * longest if longest > UNEVEN * min(self.voxel_size) else 0.0
 
     @property
     def voxel(self) -> Vector3:

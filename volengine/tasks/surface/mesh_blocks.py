@@ -55,7 +55,8 @@ def mesh_surfaces(
     chosen = block.tables["number"][0]
     mine = share_of(np.arange(len(chosen["number"])), shares) == block.number
     where = _Pieces(block, Path(pieces), chosen["number"][mine])
-    wanted = Wanted(how.smooth, how.vertex_area, how.side, how.towards, how.max_thickness, how.split, how.touch)
+    sheets = how.side, how.towards, how.max_thickness
+    wanted = Wanted(how.smooth, how.vertex_area, *sheets, how.split, how.touch, how.terraces)
     label = block.tables["towards"][0]["places"] if "towards" in block.tables else None
     rows: list[list[float]] = []
     files: list[Path] = []

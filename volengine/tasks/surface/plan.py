@@ -294,7 +294,7 @@ class _Stages:
             },
             emits=True,
             transient=True,
-            version=2,  # remeshing keeps the volume, and mid-surfaces end at the volume's faces
+            version=3,  # mid-surfaces of closed membranes are closed, and enclosed volumes positive
             kernel_bytes=kernel_bytes(_MESH, voxels=self.size, memory_bytes=self.memory),
             hints={"memory_bytes": self.memory},
         )
