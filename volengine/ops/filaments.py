@@ -3,8 +3,9 @@
 1. Voxels that the component encloses are filled: thinning would leave a wall around each hole, in which the line ends.
    So is the lumen of a hollow tube, which may be open at its ends (:mod:`volengine.ops.filament_walls`). A component
    of which more than half as many voxels are filled as it has, and which is not long then, is a closed wall, as that
-   of a vesicle, and has no line. One with much more voxels than tubes around its thinned voxels is a wall or a sheet;
-   its lines say so.
+   of a vesicle or of a hollow ring, and has no line. One with much more voxels than tubes around its thinned voxels is
+   a wall or a sheet; its lines say so. Each lumen of hollow tubes that touch gives a line of its own; where that is not
+   sure, the lines say that they are those of a wall (:mod:`volengine.ops.filament_bundles`).
 2. It is thinned (Lee, Kashyap & Chu, CVGIP 56:462, 1994), as a whole, and its voxels become curves
    (:mod:`volengine.ops.skeleton_graph`), which are cut where three or more meet.
 3. Every point of a curve moves to the mean of the component's voxels in the plane across it. Voxels nearer to another
@@ -37,8 +38,9 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.volume import Vector3
+from volengine.ops.filament_bundles import in_a_row, lumen_radius, lumens_apart, nearest_lumen, of_tubes
 from volengine.ops.filament_ends import Members, beyond, whole_sections
-from volengine.ops.filament_walls import GAP, is_long, is_wall, lumens, radius_by_surface, without_dents
+from volengine.ops.filament_walls import GAP, is_wall, lumens, radius_by_surface, without_dents
 from volengine.ops.skeleton_graph import curves_and_nodes
 
 Floats = NDArray[np.float64]
@@ -86,7 +88,8 @@ class Centreline:
     """A filament's centreline, about one sample per voxel; ``closed``: the last sample is joined to the first.
 
     ``nodes`` are the numbers of its ends in its component: lines that meet have the same one; -1: it is closed.
-    ``wall``: its component is a wall or a sheet rather than a filament, so that its line says little.
+    ``wall``: its component is a wall or a sheet rather than a filament, or several that touch and could not be told
+    apart, so that its line says little.
     """
 
     position: Floats
@@ -120,15 +123,15 @@ class Centreline:
 def walls_said(count: int) -> str:
     """How messages tell of components that have no centreline."""
     if count == 1:
-        return "1 component is a closed wall, as that of a vesicle, and no filament: it has no line"
-    return f"{count} components are closed walls, as those of vesicles, and no filaments: they have no lines"
+        return "1 component is a closed wall (a vesicle, a hollow ring) and no filament: it has no line"
+    return f"{count} components are closed walls (vesicles, hollow rings) and no filaments: they have no lines"
 
 
 def sheets_said(count: int) -> str:
     """How messages tell of components whose lines say little."""
     if count == 1:
-        return "1 component is a wall or a sheet rather than a filament: its lines say little of its length"
-    return f"{count} components are walls or sheets rather than filaments: their lines say little of their lengths"
+        return "1 component is a wall, a sheet or filaments side by side: its lines say little of lengths"
+    return f"{count} components are walls, sheets or filaments side by side: their lines say little of lengths"
 
 
 def reach_of(radius: float) -> float:
@@ -162,26 +165,77 @@ def centrelines(
     Returns
     -------
     list of Centreline or None
-        ``None``: the component is a closed wall, as that of a vesicle: it encloses more than half as many voxels as
-        it has, and is no long tube.
+        ``None``: the component is a closed wall, as that of a vesicle or of a hollow ring: it encloses more than half
+        as many voxels as it has, and is no long tube.
 
     Raises
     ------
     MemoryRefusedError
         The component's box needs more.
     """
-    if np.sqrt(3) * len(voxels) * max(scale) < least:  # a speck: too few voxels for this length, however they lie
+    lines, lumen = _followed(voxels, scale, least, memory_bytes, to_ends=to_ends)
+    size = np.asarray(scale, float)
+    parts = lumens_apart(lumen, size)
+    if sum(map(len, parts)) < LEAST_LUMEN * len(voxels):
+        return lines
+    if len(parts) > 1:
+        owner = nearest_lumen(voxels, parts, size)
+        tubes = [_tube(voxels[owner == k], scale, least, memory_bytes, to_ends) for k in range(len(parts))]
+        apart = _apart(tubes, lumen_radius(parts, size))
+        if apart is not None:
+            return apart
+    alone = len(parts) == 1 or (lines is not None and len(lines) == 1)
+    if lines and not (alone and of_tubes([(line.position, line.tangent) for line in lines], parts, voxels, size)):
+        return [replace(line, wall=True) for line in lines]
+    return lines
+
+
+def _tube(
+    voxels: NDArray[np.generic], scale: Vector3, least: float, memory_bytes: float, to_ends: bool
+) -> list[Centreline] | None:
+    """The line of a hollow tube that is a part of a component, if it is one; none if it is too short."""
+    lines, lumen = _followed(voxels, scale, least, memory_bytes, to_ends=to_ends)
+    size = np.asarray(scale, float)
+    parts = lumens_apart(lumen, size)
+    if lines == [] and np.linalg.norm(np.ptp(voxels, axis=0) * size) < least:
         return []
+    if not lines or len(lines) > 1 or lines[0].wall or not parts:
+        return None
+    return lines if of_tubes([(lines[0].position, lines[0].tangent)], parts, voxels, size) else None
+
+
+def _apart(tubes: list[list[Centreline] | None], radius: float) -> list[Centreline] | None:
+    """The lines of tubes side by side, if all are tubes, and none goes on in another."""
+    lines: list[Centreline] = []
+    for tube in tubes:
+        if tube is None:
+            return None
+        for line in tube:
+            if any(in_a_row(line.position, other.position, radius) for other in lines):
+                return None
+            first = 1 + max((max(other.nodes) for other in lines), default=-1)
+            nodes = line.nodes if line.closed else (line.nodes[0] + first, line.nodes[1] + first)
+            lines.append(replace(line, nodes=nodes))
+    return lines
+
+
+def _followed(
+    voxels: NDArray[np.generic], scale: Vector3, least: float, memory_bytes: float, *, to_ends: bool
+) -> tuple[list[Centreline] | None, Ints]:
+    """:func:`centrelines` of a component as one body; and the voxels (n, 3) of its lumens, which were filled."""
+    if np.sqrt(3) * len(voxels) * max(scale) < least:  # a speck: too few voxels for this length, however they lie
+        return [], np.zeros((0, 3), np.int64)
     first, last = voxels.min(0).astype(np.int64), voxels.max(0).astype(np.int64)
     sides = last - first + 1
     _check_memory(voxels, first, last, memory_bytes)
     mask = np.zeros(sides, bool)
     mask[tuple((voxels.astype(np.int64) - first).T)] = True
+    given = voxels
     size = np.asarray(scale, float)
     enclosed = _enclosed(mask)
     most = MOST_ENCLOSED * len(voxels)
-    if len(enclosed) > most and not is_long(enclosed * size):
-        return None
+    if len(enclosed) > most and sum(map(len, lumens_apart(enclosed, size))) <= most:
+        return None, enclosed[:0]
     mask[tuple(enclosed.T)] = True
     filled = len(enclosed)
     for gap in (0, GAP):  # gaps of the wall are closed if what is found else is a wall
@@ -193,6 +247,10 @@ def centrelines(
             lumen, _ = lumens(mask, size, GAP)
             mask[tuple(lumen.T)] = True
             filled += len(lumen)
+        holes = mask.copy()
+        holes[tuple((given.astype(np.int64) - first).T)] = False
+        within = _whole(np.argwhere(holes)) + first
+        del holes
         if tube:
             mask = without_dents(mask)
             mask[tuple(_enclosed(mask).T)] = True
@@ -209,7 +267,7 @@ def centrelines(
     rough = [(_sampled(thin[one.voxels] * size, one.closed), one) for one in found]
     kept = [(line, one) for line, one in rough if len(line) >= 4]
     if not kept:
-        return None if filled > most else []
+        return (None if filled > most else []), within
     fitted = [_fit(line, one.closed, reach_of(radius) / 2) for line, one in kept]
     centred, areas = _centred(
         [f.position for f in fitted], [f.tangent for f in fitted], voxels * size, size, 2.5 * radius
@@ -243,7 +301,7 @@ def centrelines(
             for old, new, length in zip(lines, longer, long, strict=True)
         ]
     lines = [line for line in lines if line.length >= least]
-    return None if filled > most and not lines else lines
+    return (None if filled > most and not lines else lines), within
 
 
 def _to_ends(line: Centreline, ways: Floats, free: tuple[bool, bool], inside: Members) -> Centreline:

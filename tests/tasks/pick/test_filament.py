@@ -172,7 +172,7 @@ def test_components_that_are_sheets_are_counted():
     _, components = traced(label, index, rod.shape, FilamentRules((1, 1, 1), 1.0, 5.0, 10.0, 0.0, (0, 0, 0)))
     assert components[WALL].tolist() == [0, 0]
     assert components[SHEET].tolist() == [0, 1]
-    assert "2 components are walls or sheets" in sheets_said(2)
+    assert "2 components are walls, sheets or filaments side by side" in sheets_said(2)
 
 
 def test_the_wall_of_a_vesicle_is_no_filament_and_that_is_told(tmp_path, monkeypatch):

@@ -99,7 +99,8 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
     lines
         :data:`LINE_COLUMNS`, one row for each line, numbered from 1. Nodes are numbered from 1, 0: none, because the
         line is closed; ``begin_lines`` is the number of line ends at its node: 1 is a free end, 3 a branch. ``begin``
-        and ``end`` (n, 3) are the places of its ends in voxels. ``wall``: 1 if the component is a wall or a sheet.
+        and ``end`` (n, 3) are the places of its ends in voxels. ``wall``: 1 if the component is a wall, a sheet
+        or filaments side by side.
     points
         :data:`POINT_COLUMNS`: places (n, 3) in voxels and tangents (n, 3), z, y, x.
     walls
