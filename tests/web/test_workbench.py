@@ -455,3 +455,28 @@ def test_no_route_hides_another(tmp_path: Path) -> None:
     bench.annotating.close()
     assert len(every) > 40
     assert sorted(every) == sorted(set(every))
+
+
+@pytest.mark.parametrize("name", ["annotations", "lists", ".workbench", "curated", "models", "run"])
+def test_folders_that_lead_out_of_the_project_are_refused_before_and_while_it_is_served(
+    name: str, tmp_path: Path
+) -> None:
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    project.mkdir()
+    outside.mkdir()
+    write_mrc(project / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    bench = Bench(Project(project))
+    with entered(make_app(Gate(), bench_routes(bench), page="workbench.html"), **HERE) as client:
+        assert client.get("/api/project").status == 200
+        (project / name).symlink_to(outside)
+        answers = [
+            client.get("/api/project"),
+            client.ask("POST", "/api/lists", body=b'{"name": "L", "tomograms": [0]}'),
+        ]
+        answers.append(client.ask("POST", "/api/tomograms/0/note", body=b'{"tags": ["a"], "note": ""}'))
+        assert {answer.status for answer in answers} == {400}
+        assert all("leads out of the project" in answer.text for answer in answers)
+    with pytest.raises(InputError, match="leads out of the project"):
+        Project(project)
+    assert list(outside.iterdir()) == []
+    assert len(Project(project, WorkbenchRecipe(links=True))) == 1

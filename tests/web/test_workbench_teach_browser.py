@@ -117,7 +117,13 @@ def test_a_model_is_trained_watched_and_asked(browser: Any, link: str, project: 
     p.click("#nextFind")
     p.wait_for_selector("body[data-suggested]", timeout=SECONDS)
     p.wait_for_selector("#nextList button >> nth=0", timeout=SECONDS)
-    assert p.locator("#nextList canvas >> nth=0").evaluate("canvas => canvas.width") == 16
+    picture = p.locator("#nextList canvas >> nth=0")
+    for _ in range(SECONDS // 100):  # it comes after the list
+        if picture.evaluate("canvas => canvas.width") == 16:
+            break
+        p.wait_for_timeout(100)
+    else:
+        pytest.fail("the first patch has no picture")
     p.locator("#nextList button >> nth=0").press("Enter")
     p.wait_for_selector("body[data-proposed='1']", timeout=SECONDS)
     assert "Patch 1: core, slice" in p.inner_text("#proposalSaid")

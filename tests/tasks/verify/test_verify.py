@@ -111,6 +111,37 @@ def test_a_flipped_bit_is_found_by_reading_and_made_again(place):
     assert content(place) == before
 
 
+@pytest.mark.parametrize("source", ["gone", "touched"])
+@pytest.mark.parametrize("loss", ["flipped", "deleted"])
+def test_what_cannot_be_made_again_stays_as_it_is(tmp_path, source, loss):
+    """One unit has written all chunks; the others are good, and the source may be lost for ever."""
+    with mrcfile.new(tmp_path / "TS_01.mrc") as file:
+        file.set_data(np.random.default_rng(0).normal(size=(16, 32, 32)).astype(np.float32))
+        file.voxel_size = 10.0
+    recipe = volengine.ConvertRecipe(chunk=(8, 16, 16), shard=(8, 16, 16), levels=1)
+    volengine.convert(tmp_path / "TS_01.mrc", tmp_path / "TS_01.ome.zarr", recipe, OPTIONS)
+    shard = shard_of(tmp_path)
+    if loss == "deleted":
+        shard.unlink()
+    else:
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 4
+        shard.write_bytes(data)
+    if source == "gone":
+        (tmp_path / "TS_01.mrc").rename(tmp_path / "archived")
+    else:
+        os.utime(tmp_path / "TS_01.mrc", ns=(1, 1))
+    before = content(tmp_path / "TS_01.ome.zarr")
+    found = verify(tmp_path, deep=True, repair=True, options=OPTIONS)
+    assert content(tmp_path / "TS_01.ome.zarr") == before
+    assert found.repaired == ()
+    assert str(shard) in {p.where for p in found.problems}
+    assert any("cannot be made again: " in p.why for p in found.problems)
+    if source == "gone":
+        (tmp_path / "archived").rename(tmp_path / "TS_01.mrc")
+        assert verify(tmp_path, deep=True, repair=True, options=OPTIONS)
+
+
 def test_a_store_is_repaired_by_the_run_beside_it(place):
     before = content(place)
     shard = shard_of(place)

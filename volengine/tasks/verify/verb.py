@@ -22,6 +22,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.problems import MISSING, Problem
 from volengine.engine.progress import Progress
+from volengine.engine.resume import check_inputs
 from volengine.engine.run import Job, run_jobs
 from volengine.engine.verify import check_plan, plan_of, withdraw
 from volengine.io.omezarr import image as omezarr
@@ -130,17 +131,21 @@ def verify(
     if not repair or not before:
         return Verification(checked, before, deep=deep, images=images)
     folders = {folder.path: folder for folder, problems in runs.items() if problems}
+    wrong = {folder.path: list(problems) for folder, problems in runs.items()}
     for image, problems in stores.items():
         folder = _maker(*image) if problems else None
         if folder is not None:
             folders[folder.path] = folder
-    again = _again(list(folders.values()), options, plugin_functions(plugins))
+            wrong[folder.path] = [*wrong.get(folder.path, []), *problems]
+    again = list(_again(list(folders.values()), options, plugin_functions(plugins)))
+    stayed = {_place(problem.where) for folder, _ in again for problem in wrong[folder.path]}
     failed = [Problem(str(folder.path), "unfinished", f"cannot be made again: {why}") for folder, why in again]
     with _Reading(options.progress and deep) as reading:
         after = [_of_run(folder, deep, reading) for folder in runs]
         after += [_of_image(*image, deep, reading) for image in stores]
     left = _each_once([failed, *after])
-    repaired = tuple(p for p in before if p.where not in {q.where for q in left})
+    still = {q.where for q in left}
+    repaired = tuple(p for p in before if p.where not in still and _place(p.where) not in stayed)
     return Verification(checked, left, repaired, deep, images)
 
 
@@ -282,6 +287,7 @@ def _again(folders: list[PlanFolder], options: RunOptions, also: Collection[str]
 def _job(folder: PlanFolder, also: Collection[str]) -> Callable[[], Plan]:
     def plan() -> Plan:
         found = plan_of(folder, also)  # refused before anything is withdrawn
+        check_inputs(found, folder)  # what cannot be made again stays as it is: most of it is good
         withdraw(folder)
         return found
 

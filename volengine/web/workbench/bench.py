@@ -71,10 +71,21 @@ class Bench:
         self._readers: dict[str, Readers] = {}
 
     async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function in a thread; only so many of a kind at a time, for the server's memory."""
+        """Call a function in a thread; only so many of a kind at a time, for the server's memory.
+
+        Raises
+        ------
+        InputError
+            A folder that the page writes into leads out of the project by now.
+        """
         if kind not in self._readers:
             self._readers[kind] = Readers(AT_ONCE[kind])
-        return await self._readers[kind].read(request, function, *arguments)
+
+        def within() -> T:
+            self.project.check_links()
+            return function(*arguments)
+
+        return await self._readers[kind].read(request, within)
 
     # -- gallery -----------------------------------------------------------------------------------------------
 

@@ -43,6 +43,11 @@ PREDICTED = ("predictions", "gated", "")
 """Folders in which predictions and labels lie."""
 GATED = " (gated)"
 """Behind the name of a feature: its prediction after the rules."""
+WRITTEN = (
+    *("annotations", "answers", "curated", "jobs", "lists", "models", "recipes", "run", "shared-models", "training"),
+    *(".workbench", ".workbench/thumbnails"),
+)
+"""Folders that the page writes into."""
 OPENED = 64
 """Tomograms whose metadata are kept."""
 DOUBT_S = 5.0
@@ -107,6 +112,7 @@ class Project:
         self.path = place
         beside = place.with_name(place.stem + BESIDE) if copick else place.parent
         self.folder = (place if place.is_dir() else beside).absolute()
+        self.check_links()
         stamp = self._folders()
         every = self._find()
         self._stamp = stamp if _settled(stamp) else []
@@ -120,6 +126,23 @@ class Project:
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self._doubted: dict[int, float] = {}
+
+    def check_links(self) -> None:
+        """Refuse folders that the page writes into and that lead out of the project, unless links are followed.
+
+        Raises
+        ------
+        InputError
+            One of them is a link to a place elsewhere.
+        """
+        for name in WRITTEN:
+            self._refuse_link(self.folder / name)
+
+    def _refuse_link(self, place: Path) -> None:
+        if not self.recipe.links and place.is_symlink() and not self._here(place):
+            raise InputError(
+                f"{place} is a link that leads out of the project. Put a folder there, or follow links: --links."
+            )
 
     def refresh(self) -> None:
         """Look for what has come since: results of a run, further tomograms.
@@ -213,12 +236,15 @@ class Project:
         Raises
         ------
         InputError
-            The tomogram has a name that is none of a file; tables of picks may say anything.
+            The tomogram has a name that is none of a file (tables of picks may say anything); or there is a link out
+            of the project.
         """
         name = self.tomogram(number).name
         if name.startswith(".") or re.search(r"[/\\\x00-\x1f]", name):
             raise InputError(f"{name!r}: a tomogram of this name cannot be annotated; rename it.")
-        return self.folder / "annotations" / f"{name}{ENDING}"
+        place = self.folder / "annotations" / f"{name}{ENDING}"
+        self._refuse_link(place)
+        return place
 
     def base(self, number: int) -> OpenVolume:
         """A tomogram itself, from its metadata.
