@@ -9,7 +9,7 @@ every line runs in a lumen, every lumen has a line, and few voxels lie farther a
 >>> parts = lumens_apart(np.argwhere((one <= 5) | (two <= 5)), np.ones(3))
 >>> walls = np.argwhere((one <= 8) & (one > 5) | (two <= 8) & (two > 5))
 >>> len(parts), np.bincount(nearest_lumen(walls, parts, np.ones(3))).tolist()
-(2, [6960, 6960])
+(2, [6960, 6900])
 """
 
 from __future__ import annotations
