@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -26,7 +23,8 @@ from playwright.sync_api import Page, sync_playwright
 from volengine import read_picks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
-from workbench_flow import SLICES, TRAINING, TUNING, Flow, served, simulated
+from web_serving import workbench
+from workbench_flow import SLICES, TRAINING, TUNING, Flow, simulated
 
 WIDTH, HEIGHT = 1280, 800
 COLOURS = 192
@@ -35,25 +33,16 @@ COLOURS = 192
 
 def main(project: str, out: str) -> None:
     """Serve a folder, annotate its first tomogram, and keep what is seen."""
-    program = Path(sys.executable).with_name("volengine")
-    command = [program, "workbench", project, "--no-browser", "--user", "ada"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        link = next(found[1] for line in server.stdout if (found := re.match(r"Open (\S+)", line)))
-        with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=shutil.which("chromium"))
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark")
-            page.goto(link)
-            page.wait_for_selector("body[data-facts=all]", timeout=120_000)
-            page.locator("#rows .title").first.click()
-            page.wait_for_selector("body[data-slice]", timeout=120_000)
-            annotate(page)
-            keep(page, Path(out))
-            browser.close()
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
+    with workbench(Path(project)) as link, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark")
+        page.goto(link)
+        page.wait_for_selector("body[data-facts=all]", timeout=120_000)
+        page.locator("#rows .title").first.click()
+        page.wait_for_selector("body[data-slice]", timeout=120_000)
+        annotate(page)
+        keep(page, Path(out))
+        browser.close()
 
 
 def keep(page: Page, out: Path, colours: int = COLOURS) -> None:
@@ -72,8 +61,7 @@ def tutorial(folder: Path, scheme: str) -> None:
 
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as play:
         project, truth = simulated(Path(scratch), 7)
-        server, link = served(project)
-        try:
+        with workbench(project) as link:
             browser = play.chromium.launch(executable_path=shutil.which("chromium"))
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
             flow = Flow(page, link)
@@ -97,9 +85,6 @@ def tutorial(folder: Path, scheme: str) -> None:
             page.wait_for_selector("#rows .row:has-text('ribosome')")
             shot("gallery")
             browser.close()
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(60)
 
 
 def annotate(page: Page) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +62,3 @@ def write_results(folder: Path) -> Path:
     (folder / "truth" / "TS_01").mkdir(parents=True)
     write_mesh(folder / "truth" / "TS_01" / "membrane_00001.ply", corners, np.array(faces))
     return folder
-
-
-def started(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """Start ``volengine view``; the process and its link."""
-    program = Path(sys.executable).with_name("volengine")
-    process = subprocess.Popen([program, "view", *arguments, "--no-browser"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if found := re.match(r"Open (\S+)", line):
-            return process, found[1]
-    raise AssertionError(f"the server ended with {process.wait()}")

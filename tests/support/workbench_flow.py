@@ -5,15 +5,13 @@ The test drives it, and so does the script that makes the pictures of the tutori
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mrcfile
 import numpy as np
+from web_serving import watched
 
 import volengine
 from volengine.core.boxes import Box
@@ -64,16 +62,6 @@ def simulated(folder: Path, seed: int) -> tuple[Path, Path]:
     return project, folder / "simulated" / "picks" / f"{NAME}__{FEATURE}.star"
 
 
-def served(project: Path, *more: str) -> tuple[subprocess.Popen[str], str]:
-    """Start the workbench; the process and its link."""
-    program = Path(sys.executable).with_name("volengine")
-    command = [str(program), "workbench", str(project), "--user", "ada", "--no-browser", *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    found = next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))
-    return process, found[1]
-
-
 class Flow:
     """What a user does, section by section; what goes wrong in the page is kept.
 
@@ -84,11 +72,9 @@ class Flow:
     """
 
     def __init__(self, page: Any, link: str):
-        self.page, self.wrong, self.asked = page, list[str](), list[str]()
+        self.page = page
+        self.wrong, self.asked = watched(page)
         page.set_default_timeout(MILLISECONDS)
-        page.on("console", lambda m: self.wrong.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
         page.goto(link)
         page.wait_for_selector("body[data-facts=all]")
 

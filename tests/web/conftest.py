@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from web_results import BASE, started, write_results
+from web_results import write_results
+from web_serving import serving
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +22,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The link of a server under a base path."""
     state = tmp_path_factory.mktemp("state") / "views"
-    process, link = started(str(run_folder), "--base-path", BASE, "--state", str(state))
-    yield link
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    with serving("view", run_folder, "--state", str(state)) as link:
+        yield link
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
-import signal
-import subprocess
-import sys
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,26 +14,29 @@ import numpy as np
 import pytest
 import starfile
 from web_results import BASE, HOSTILE, write_results
+from web_serving import watched, workbench
 
 SECONDS = 90_000
 
 
-def test_picks_are_added_moved_deleted_rejected_and_written(browser: Any, tmp_path: Path) -> None:
-    project = write_results(tmp_path)
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    made = write_results(tmp_path)
+    shutil.copy(made / "picks" / "TS_01__ribosome.star", made / "picks" / f"{HOSTILE}.star")
+    return made
+
+
+@pytest.fixture
+def link(project: Path) -> Iterator[str]:
+    with workbench(project) as link:
+        yield link
+
+
+def test_picks_are_added_moved_deleted_rejected_and_written(browser: Any, link: str, project: Path) -> None:
     table = (project / "picks" / "TS_01__ribosome.star").read_bytes()
-    (project / "picks" / f"{HOSTILE}.star").write_bytes(table)
-    program = Path(sys.executable).with_name("volengine")
-    command = [program, "workbench", str(project), "--user", "ada", "--no-browser", "--base-path", BASE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    link = next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))[1]
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
-    wrong: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    wrong, asked = watched(page)
 
     def wait(selector: str) -> None:
         page.wait_for_selector(selector, timeout=SECONDS)
@@ -117,12 +119,9 @@ def test_picks_are_added_moved_deleted_rejected_and_written(browser: Any, tmp_pa
     assert (project / "picks" / "TS_01__ribosome.star").read_bytes() == table
     # a table of a hostile name is a text
     page.select_option("#pkTable", label=f"picks/{HOSTILE}.star")
-    name = f"picks/{HOSTILE}.star"
-    page.wait_for_function("name => document.body.dataset.table === name", arg=name, timeout=SECONDS)
+    wait(f"body[data-table={json.dumps(f'picks/{HOSTILE}.star')}]")
     assert page.title() != "1"
     assert [text for text in wrong if "400" not in text] == []
     origin = urlsplit(link)
     assert all(urlsplit(one)[:2] == origin[:2] and urlsplit(one).path.startswith(BASE) for one in asked)
     context.close()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import numpy as np
 import pytest
 from threshold_net import save_threshold_model
 from web_results import BASE, HOSTILE, write_mrc
+from web_serving import watched, workbench
 
 RECIPE = """\
 convert: {chunk: [16, 16, 16], shard: [32, 32, 32], levels: 1}
@@ -42,24 +39,16 @@ def write_project(folder: Path) -> Path:
 def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A project, and the link of a workbench over it."""
     project = write_project(tmp_path_factory.mktemp("ran"))
-    program = Path(sys.executable).with_name("volengine")
-    command = [program, "workbench", str(project), "--user", "ada", "--no-browser", "--base-path", BASE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    found = next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))
-    yield project, found[1]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    with workbench(project) as link:
+        yield project, link
 
 
 def test_a_run_is_started_watched_and_its_picks_are_in_the_gallery(browser: Any, link: tuple[Path, str]) -> None:
     project, address = link
     context = browser.new_context(viewport={"width": 1280, "height": 860})
-    page, wrong, asked = context.new_page(), [], []
+    page = context.new_page()
+    wrong, asked = watched(page)
     page.set_default_timeout(SECONDS)
-    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
     page.wait_for_selector("body[data-facts=all]")
     page.get_by_role("button", name="Run", exact=True).click()

@@ -7,7 +7,6 @@ bar lies well below: a training of a minute differs from machine to machine. Pic
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from web_results import BASE
-from workbench_flow import FEATURE, NAME, SLICES, TRAINING, TUNING, Flow, served, simulated
+from web_serving import workbench
+from workbench_flow import FEATURE, NAME, SLICES, TRAINING, TUNING, Flow, simulated
 
 import volengine
 
@@ -26,9 +26,8 @@ BAR = 0.6
 @pytest.mark.slow
 def test_from_an_mrc_file_to_picks(browser: Any, tmp_path: Path) -> None:
     project, truth = simulated(tmp_path, seed=7)
-    process, link = served(project, "--base-path", BASE)
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    try:
+    with workbench(project) as link:
         flow = Flow(context.new_page(), link)
         flow.annotate(volengine.read_picks(truth).position_vox, SLICES)
         assert flow.teach(**TRAINING) == f"{FEATURE}-1"
@@ -40,10 +39,7 @@ def test_from_an_mrc_file_to_picks(browser: Any, tmp_path: Path) -> None:
         assert flow.wrong == []
         origin = urlsplit(link)
         assert all(urlsplit(one)[:2] == origin[:2] and urlsplit(one).path.startswith(BASE) for one in flow.asked)
-    finally:
         context.close()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
     written = project / "curated" / "mine.star"
     program = Path(sys.executable).with_name("volengine")
     scores = tmp_path / "scores.csv"

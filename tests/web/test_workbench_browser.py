@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pytest
 from web_results import BASE, HOSTILE, SHAPE, write_results
+from web_serving import watched, workbench
 
 import volengine
 from volengine.core.boxes import Box
@@ -31,14 +29,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def link(project: Path) -> Iterator[str]:
     """The link of a workbench under a base path."""
-    program = Path(sys.executable).with_name("volengine")
-    command = [program, "workbench", str(project), "--user", "ada", "--no-browser", "--base-path", BASE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    found = next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))
-    yield found[1]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    with workbench(project) as link:
+        yield link
 
 
 class Page:
@@ -46,11 +38,7 @@ class Page:
 
     def __init__(self, context: Any, link: str):
         self.page = context.new_page()
-        self.wrong: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda m: self.wrong.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.wrong, self.asked = watched(self.page)
         self.page.goto(link)
         self.wait("body[data-facts=all]")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +16,8 @@ import pytest
 from asking import Client, Reply, entered
 from PIL import Image
 from threshold_net import save_threshold_model
-from web_results import BASE, HOSTILE, write_mrc, write_results
+from web_results import HOSTILE, write_mrc, write_results
+from web_serving import watched, workbench
 
 from volengine.core.errors import VolengineError
 from volengine.io.shared_models import model_path
@@ -147,21 +146,14 @@ def onnx_of_bytes(data: bytes, folder: Path) -> bytes:
 @pytest.fixture
 def link(project: Path) -> Iterator[str]:
     """The link of a workbench under a base path."""
-    program = Path(sys.executable).with_name("volengine")
-    command = [program, "workbench", str(project), "--user", "ada", "--no-browser", "--base-path", BASE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    yield next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))[1]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
-    process.stdout.close()
+    with workbench(project) as link:
+        yield link
 
 
 def test_in_a_browser(browser: Any, link: str, tmp_path: Path) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    page, wrong = context.new_page(), []
-    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page = context.new_page()
+    wrong, _ = watched(page)
     page.goto(link)
     page.wait_for_selector("body[data-facts=all]", timeout=SECONDS)
     page.get_by_role("button", name="Models", exact=True).click()

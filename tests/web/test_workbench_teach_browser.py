@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from web_results import BASE, HOSTILE, OPTIONS, write_mrc
+from web_serving import watched, workbench
 
 import volengine
 from volengine.core.boxes import Box
@@ -46,22 +43,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def link(project: Path) -> Iterator[str]:
-    program = Path(sys.executable).with_name("volengine")
-    command = [program, "workbench", str(project), "--user", "ada", "--no-browser", "--base-path", BASE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    found = next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))
-    yield found[1]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    with workbench(project) as link:
+        yield link
 
 
 def test_a_model_is_trained_watched_and_asked(browser: Any, link: str, project: Path) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    p, wrong, asked = context.new_page(), [], []
-    p.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
-    p.on("pageerror", lambda error: wrong.append(str(error)))
-    p.on("request", lambda request: asked.append(request.url))
+    p = context.new_page()
+    wrong, asked = watched(p)
     p.goto(link)
     p.get_by_role("button", name="TS_01", exact=True).click()
     p.wait_for_selector("body[data-shown='TS_01']", timeout=SECONDS)

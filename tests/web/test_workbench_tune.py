@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import signal
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +14,8 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pytest
 from asking import Client, Reply, entered
-from web_results import BASE, HOSTILE, OPTIONS, SHAPE, VOXEL, write_mrc, write_results
+from web_results import HOSTILE, OPTIONS, SHAPE, VOXEL, write_mrc, write_results
+from web_serving import workbench
 
 import volengine
 from volengine.tasks.run import RunRecipe
@@ -151,12 +148,13 @@ def test_a_prediction_that_was_written_anew_is_read_anew(tmp_path: Path) -> None
     bench.annotating.close()
 
 
-def test_tuned_in_a_browser_and_picked_by_the_verb(browser: Any, folder: Path, tmp_path: Path) -> None:
-    program = Path(sys.executable).with_name("volengine")
-    command = [program, "workbench", str(folder), "--user", "ada", "--no-browser", "--base-path", BASE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    link = next(filter(None, (re.match(r"Open (\S+)", line) for line in process.stdout)))[1]
+@pytest.fixture
+def link(folder: Path) -> Iterator[str]:
+    with workbench(folder) as link:
+        yield link
+
+
+def test_tuned_in_a_browser_and_picked_by_the_verb(browser: Any, link: str, folder: Path, tmp_path: Path) -> None:
     page = browser.new_page(viewport={"width": 1360, "height": 900})
     wrong: list[str] = []
     where: list[str] = []
@@ -201,8 +199,6 @@ def test_tuned_in_a_browser_and_picked_by_the_verb(browser: Any, folder: Path, t
         assert page.title() != "1"
     finally:
         page.close()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
     assert wrong == []
     assert all(urlsplit(one)[:2] == urlsplit(link)[:2] for one in where)
     (one,) = read_recipe(folder / "recipes", "mine").pick
