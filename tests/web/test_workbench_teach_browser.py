@@ -81,7 +81,10 @@ def test_a_model_is_trained_watched_and_asked(browser: Any, link: str, project: 
     assert "validation" in card.locator("svg").get_attribute("aria-label")
     assert card.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     card.locator("summary").click()
-    assert "volengine train" in card.locator("pre").last.inner_text()
+    train, export = (card.locator("pre").nth(n).inner_text().splitlines() for n in (0, 1))
+    assert train == [f"cd {project}", "volengine train training/core-1/recipe.yaml --out models/core-1.safetensors"]
+    assert export[0] == train[0]
+    assert export[1].endswith("--features core --out training/core-1 --overwrite")
     model = project / "models" / "core-1.safetensors"
     assert model.is_file()
     card.get_by_role("button", name="Look at slices").click()
