@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def test_a_job_is_done_or_failed_and_every_server_sees_it(tmp_path: Path) -> Non
     other = Jobs(tmp_path / "jobs")
     failed = until(lambda: other.job(2), lambda job: not job.going)
     assert (failed.state, failed.command) == ("failed", "volengine status 'not there'")
+    assert failed.shell == f"{shlex.join(['cd', failed.cwd])}\n{failed.command}"
     assert "no such run folder" in failed.log_tail()
     done = until(lambda: other.job(1), lambda job: not job.going)
     assert str(done.folder / "about.json") in done.command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import struct
 import threading
 import zlib
@@ -341,6 +342,7 @@ def test_notes_and_lists_are_kept_in_the_project(tmp_path: Path) -> None:
         kept = post(client, "/api/lists", chosen).json
         assert kept["file"] == str(tmp_path / "lists" / "thin ones.txt")
         assert kept["tomograms"] == 2
+        assert shlex.split(kept["command"]) == ["volengine", "segment", kept["file"], "…"]
         assert client.get("/api/lists").json == {"thin ones": [0, 2]}
         assert post(client, "/api/lists", chosen).status == 400  # it is there
         assert post(client, "/api/lists", {**chosen, "tomograms": [1], "replace": True}).status == 201

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +14,19 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pytest
 from asking import Client, Reply, entered
+from click.testing import CliRunner
 from threshold_net import save_threshold_model
 from web_results import HOSTILE, OPTIONS, SHAPE, write_mrc, write_results
 
 import volengine
+from volengine.cli.main import cli
+from volengine.core.errors import InputError
 from volengine.core.yaml_recipes import read_yaml
+from volengine.tasks.train.sources import open_sources
 from volengine.web.app import make_app
 from volengine.web.guard import Gate
 from volengine.web.workbench.bench import Bench
+from volengine.web.workbench.jobs import Job
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.recipe import WorkbenchRecipe
 from volengine.web.workbench.routes import bench_routes
@@ -148,7 +155,59 @@ def test_the_recipe_of_a_training_is_what_was_asked_for(bench: Bench, folder: Pa
     assert recipe.start == str(folder / "models" / "bright.safetensors")
     assert [(len(sample.labels), sample.box_vox) for sample in recipe.samples] == [(1, 32), (1, 32)]
     plain = bench.teaching._recipe(tmp_path / "new-3", ["membrane"], {"network": "unet3d"})
-    assert (plain.network, plain.patch) == ("unet3d", (32, 32, 32))
+    assert (plain.network, plain.patch) == ("unet3d", (16, 32, 32))  # the tomograms have 24 slices
+
+
+def test_the_commands_of_a_training_work_in_the_project(
+    bench: Bench, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = bench.teaching._recipe(folder / "training" / "a b", ["membrane"], {"network": "unet2d"})
+    job = Job(1, "train", "Train", tmp_path, "done", facts={"model": "a b", "features": ["membrane"]})
+    told = bench.teaching._told(job)["commands"]
+    train, export = ([shlex.split(line) for line in text.splitlines()] for text in told)
+    assert train[0] == export[0] == ["cd", str(folder)]
+    monkeypatch.chdir(folder)
+    program, verb, file, option, out = train[1]
+    assert (program, verb, option, out) == ("volengine", "train", "--out", "models/a b.safetensors")
+    assert volengine.TrainRecipe.from_json(read_yaml(file)) == recipe
+    assert export[1][:4] == ["volengine", "annotate", "export", "annotations/*.annotations"]
+    places = sorted(map(str, Path("annotations").glob("*.annotations")))
+    kept = Path(file).read_bytes()
+    done = CliRunner().invoke(cli, ["annotate", "export", *places, *export[1][4:]])
+    assert done.exit_code == 0, done.output
+    assert Path(file).read_bytes() == kept  # the export lies beside it
+    shutil.rmtree(folder / "training")
+
+
+def small(folder: Path, shape: tuple[int, int, int]) -> Bench:
+    """A project of one small tomogram, of which four whole slices are annotated."""
+    source = write_mrc(folder / "TS_01.mrc", np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    (folder / "annotations").mkdir()
+    with volengine.new_annotations(source, folder / "annotations" / "TS_01.annotations", ("core",)) as made:
+        made.do({"op": "brush", "feature": "core", "slice": 2, "points": [[20, 20]], "radius": 4})
+        for z in range(4):
+            made.do({"op": "box", "feature": "core", "box": f"{z}:{z + 1},0:{shape[1]},0:{shape[2]}"})
+    return Bench(Project(folder))
+
+
+@pytest.mark.parametrize(("network", "patch"), [("", (1, 40, 40)), ("unet2d", (1, 40, 40)), ("unet3d", (8, 32, 32))])
+def test_the_patch_of_a_training_fits_small_tomograms(network: str, patch: Any, tmp_path: Path) -> None:
+    bench = small(tmp_path, (12, 80, 40))
+    recipe = bench.teaching._recipe(tmp_path / "new", ["core"], {"network": network})
+    assert recipe == volengine.TrainRecipe.from_json(read_yaml(tmp_path / "new" / "recipe.yaml"))
+    assert recipe.patch == patch  # two lie side by side in 80 rows: one is for validation
+    (source,) = open_sources(recipe.samples, recipe.rules())  # as train, which refuses what does not fit
+    assert len(source.validation())
+    bench.annotating.close()
+
+
+def test_tomograms_that_are_too_small_are_refused_at_once(tmp_path: Path) -> None:
+    bench = small(tmp_path, (12, 40, 24))
+    with pytest.raises(InputError, match="Patches of 1 x 32 x 32 voxels do not fit: take larger tomograms"):
+        bench.teaching.start({"name": "new", "features": ["core"]})
+    assert not (tmp_path / "training" / "new").exists()
+    assert not bench.jobs.every()
+    bench.annotating.close()
 
 
 # -- where next --------------------------------------------------------------------------------------------------------

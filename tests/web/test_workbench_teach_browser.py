@@ -70,13 +70,22 @@ def test_a_model_is_trained_watched_and_asked(browser: Any, link: str, project: 
     assert "validation" in card.locator("svg").get_attribute("aria-label")
     assert card.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     card.locator("summary").click()
-    assert "volengine train" in card.locator("pre").last.inner_text()
+    train, export = (card.locator("pre").nth(n).inner_text().splitlines() for n in (0, 1))
+    assert train == [f"cd {project}", "volengine train training/core-1/recipe.yaml --out models/core-1.safetensors"]
+    assert export[0] == train[0]
+    assert export[1].endswith("--features core --out training/core-1 --overwrite")
     model = project / "models" / "core-1.safetensors"
     assert model.is_file()
     card.get_by_role("button", name="Look at slices").click()
     p.wait_for_selector("body[data-answer^='z=']", timeout=SECONDS)
     assert p.locator("#prediction option:checked").inner_text() == "core by core-1.safetensors"
     assert "volengine segment" in p.inner_text("#answerSaid")
+    # the model may have been trained on when one comes back: the same slice is asked for anew
+    p.get_by_role("button", name="Teach", exact=True).click()
+    with p.expect_response(lambda one: "/answer?" in one.url, timeout=SECONDS) as again:
+        card.get_by_role("button", name="Look at slices").click()
+    assert again.value.ok
+    p.wait_for_selector("body[data-answer^='z=']", timeout=SECONDS)
     index = int(p.input_value("#index"))
     recipe = volengine.SegmentRecipe(models=(str(model),))
     stored = volengine.segment(project / "TS_01.mrc", project / "whole", recipe, OPTIONS)["core"].read()[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import struct
 import zlib
@@ -119,6 +120,11 @@ def test_routes_answer_and_refuse(client: Client, folder: Path) -> None:
     (folder / "recipes" / "out.yaml").unlink()
     saved = post(client, f"{at}/recipe", asked(0.6, name="new", base="base", part=True))
     assert saved.status == 200
+    there, run, sweep = map(shlex.split, saved.json["commands"])
+    assert there == ["cd", str(folder)]
+    assert run[:3] == ["volengine", "run", "recipes/new.yaml"]
+    assert Path(run[3]).exists()
+    assert sweep[:4] == ["volengine", "sweep", "recipes/new.yaml", "predictions"]
     assert post(client, f"{at}/recipe", asked(name="new", base="base")).status == 400
     recipe = read_recipe(folder / "recipes", "new")
     assert recipe.segment == RunRecipe.from_json({"segment": {"models": ["balls.safetensors"]}}).segment

@@ -28,6 +28,7 @@ export class Answers {
   // The choice of what lies over the slice: predictions of the tomogram, and features of models, which come later.
   list(predictions) {
     this.predictions = predictions;
+    this.kept = this.wanted = null; // a model may have been trained on since
     this.fill();
     this.listed = get("api/teach/models").then((models) => {
       this.models = models.filter((one) => one.features);

@@ -282,8 +282,8 @@ export class Gallery {
   async keepList() {
     const tomograms = this.items.filter((one) => one.chosen).map((one) => one.number);
     try {
-      const { file, tomograms: count } = await post("api/lists", { name: $("listName").value.trim(), tomograms, replace: $("replaceList").checked });
-      $("listSaid").textContent = `${count} tomograms are in ${file}. Verbs take it as their input: volengine segment ${file} …`;
+      const { file, tomograms: count, command } = await post("api/lists", { name: $("listName").value.trim(), tomograms, replace: $("replaceList").checked });
+      $("listSaid").textContent = `${count} tomograms are in ${file}. Verbs take it as their input: ${command}`;
       await this.refreshLists();
     } catch (error) {
       $("listSaid").textContent = error.message;

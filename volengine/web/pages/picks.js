@@ -4,7 +4,7 @@ import { short } from "./contrast.js";
 import { Keys } from "./keys.js";
 import { PickGrid } from "./pick_grid.js";
 import { PickSlice } from "./pick_slice.js";
-import { get, post } from "./server.js";
+import { get, post, quoted } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = [["all", "all"], ["undecided", "not decided"], ["accepted", "accepted"], ["rejected", "rejected"]];
@@ -15,8 +15,6 @@ function made(tag, text = "", more = {}) {
   element.textContent = text;
   return Object.assign(element, more);
 }
-
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function fill(id, options) {
   const before = $(id).value;

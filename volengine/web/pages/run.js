@@ -1,6 +1,6 @@
 // Runs of the project, and all its jobs: started, watched and stopped here, but processes of their own. One request
 // every two seconds asks for all of it, while the section is open.
-import { get, post } from "./server.js";
+import { get, post, quoted } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const EVERY_MS = 2000;
@@ -105,10 +105,10 @@ export class Run {
     $("runStart").disabled = !recipe || Boolean(recipe.error) || !this.bench.facts.writable;
     $("runShowRecipe").disabled = !recipe;
     const on = $("runTomograms").value;
-    const list = on.startsWith("list ") ? `'lists/${on.slice(5)}.txt'` : (this.found.manifest ?? "TOMOGRAMS");
+    const list = on.startsWith("list ") ? quoted(`lists/${on.slice(5)}.txt`) : this.found.manifest ? quoted(this.found.manifest) : "TOMOGRAMS";
     const workers = Number($("runWorkers").value) ? ` --workers ${Number($("runWorkers").value)}` : "";
     const cluster = $("runCluster").value ? ` --cluster ${$("runCluster").value}` : "";
-    $("runCommand").textContent = `cd ${this.found.folder}\nvolengine run 'recipes/${recipe?.name ?? "NAME"}.yaml' ${list} --out .${workers}${cluster}`;
+    $("runCommand").textContent = `cd ${this.found.folder}\nvolengine run ${quoted(`recipes/${recipe?.name ?? "NAME"}.yaml`)} ${list} --out .${workers}${cluster}`;
   }
 
   async start() {
@@ -222,7 +222,7 @@ export class Run {
     $("jobStop").textContent = job.state === "stopping" ? "End at once" : "Stop";
     $("jobAgain").hidden = GOING.includes(job.state) || job.kind !== "run";
     $("jobAgain").textContent = job.state === "done" ? "Start again" : "Go on";
-    $("jobCommand").textContent = job.cwd ? `cd ${this.found.folder}\n${job.command}` : "";
+    $("jobCommand").textContent = job.shell;
     const low = $("jobLog").scrollTop + $("jobLog").clientHeight >= $("jobLog").scrollHeight - 4;
     if ($("jobLog").textContent !== job.log) $("jobLog").textContent = job.log;
     if (low) $("jobLog").scrollTop = $("jobLog").scrollHeight;

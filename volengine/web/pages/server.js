@@ -58,3 +58,8 @@ export async function framed(path, options = {}) {
   const body = new Blob([new Uint8Array(data, 4 + length)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return { head, planes: new Uint8Array(await new Response(body).arrayBuffer()) };
 }
+
+// A word of a command that is shown, for a shell.
+export function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -170,7 +170,10 @@ export class Teach {
     }
     if (one.log) card.append(made("pre", one.log, { className: "log" }));
     const details = made("details", "", { open: before?.querySelector("details")?.open ?? false });
-    details.append(made("summary", "As commands"), ...one.commands.map((text) => made("pre", text)), made("p", "recipe.yaml is the train.yaml of the export with what was chosen here.", { className: "small" }));
+    details.append(made("summary", "As commands"));
+    const [train, again] = one.commands;
+    details.append(made("p", "Train, or go on, with what was annotated and chosen when it began:", { className: "small" }), made("pre", train));
+    details.append(made("p", "Export what is annotated now in its place: recipe.yaml keeps what was chosen, the new train.yaml lists the new samples:", { className: "small" }), made("pre", again));
     card.append(details);
     return card;
   }

@@ -87,8 +87,7 @@ export class Tune {
   }
 
   clear(number) {
-    this.number = null;
-    this.answer = null;
+    Object.assign(this, { number: null, answer: null, points: [], drawing: 0 }); // a curve under way is of another tomogram
     this.view.clear();
     this.slices.forget();
     $("tuneName").textContent = this.bench.facts.tomograms[number];
@@ -269,6 +268,9 @@ export class Tune {
       $("tuneSizesSaid").textContent = "all regions, and in colour the picks; dashed: the least volume";
       $("tuneCommand").textContent = [this.answer.rules && `# rules.yaml\n${this.answer.rules}`, ...this.answer.commands].filter(Boolean).join("\n");
       this.bench.say("");
+    } else {
+      $("tuneSizes").replaceChildren();
+      for (const id of ["tuneSizesSaid", "tuneCommand"]) $(id).textContent = ""; // they were of settings before
     }
     curve($("tuneCurve"), this.points, Number(this.fields().threshold ?? 0.5));
     this.layers();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from volengine.io.copick.config import read_project
@@ -41,8 +42,8 @@ def _run(config: str, name: str, items: list[Item]) -> Run:
     tomograms = sorted((i for i in items if i.kind == "tomogram"), key=lambda i: (i.spacing or 0.0, i.name))
     taken = tomograms[0]
     notes = [
-        f"Not shown: {one.said} of {name}; volengine view '{config}#run={name},tomo={one.name},"
-        f"spacing={one.spacing:g}' shows it."
+        f"Not shown: {one.said} of {name}; volengine view "
+        f"{shlex.quote(f'{config}#run={name},tomo={one.name},spacing={one.spacing:g}')} shows it."
         for one in tomograms[1:]
         if one.spacing
     ]

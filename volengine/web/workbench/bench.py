@@ -6,6 +6,7 @@ Tomograms have numbers and predictions have keys; no path of a request leads int
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -123,7 +124,7 @@ class Bench:
             raise InputError("A list has a name and the numbers of its tomograms.")
         paths = [self._path(number) for number in sorted(set(numbers))]
         file = write_list(self.lists, given.get("name"), paths, replace=given.get("replace") is True)
-        return {"file": str(file), "tomograms": len(paths)}
+        return {"file": str(file), "tomograms": len(paths), "command": f"volengine segment {shlex.quote(str(file))} …"}
 
     def _path(self, number: int) -> str:
         """What a verb takes as this tomogram, without opening it."""

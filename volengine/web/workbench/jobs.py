@@ -104,6 +104,11 @@ class Job:
         """Whether it has not ended."""
         return self.state in ("waiting", "running", "stopping")
 
+    @property
+    def shell(self) -> str:
+        """The command for a shell that is anywhere; empty if it is not known."""
+        return f"{shlex.join(['cd', self.cwd])}\n{self.command}" if self.cwd else ""
+
     def log_tail(self, lines: int = 200) -> str:
         """The last lines that the command has printed; of a line that was written over (a bar), what was seen last."""
         return tail(self.folder / LOG, lines)
@@ -111,7 +116,12 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         names = ("number", "kind", "title", "state", "created", "started", "ended", "code", "command", "cwd", "why")
-        return {**{name: getattr(self, name) for name in names}, "folder": str(self.folder), "facts": dict(self.facts)}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "shell": self.shell,
+            "folder": str(self.folder),
+            "facts": dict(self.facts),
+        }
 
 
 class Jobs:

@@ -67,7 +67,7 @@ class Suggesting:
         done = next((job for job in every if job.kind == "suggest" and job.state == "done"), None)
         found: dict[str, Any] = {"sources": self.sources(), "patches": [], "of": None}
         found["jobs"] = [
-            {"number": job.number, "title": job.title, "state": job.state, "why": job.why, "command": job.command}
+            {"number": job.number, "title": job.title, "state": job.state, "why": job.why, "command": job.shell}
             for job in last.values()
             if job is not None
         ]

@@ -19,13 +19,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.atomic import write_atomic
 from volengine.core.block import Table
+from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError, MissingError, VolengineError
 from volengine.core.feature_colours import colour_of_feature, hexadecimal
 from volengine.core.model import ModelFacts
@@ -33,19 +34,19 @@ from volengine.core.roi import roi_text
 from volengine.core.yaml_recipes import read_yaml, yaml_text
 from volengine.engine.options import RunOptions
 from volengine.io.annotations.folder import check_name
+from volengine.io.open import open_volume
 from volengine.nets.facts_apart import facts_apart
 from volengine.nets.training.place import folder_of
 from volengine.tasks.annotate.export_all import export_all
 from volengine.tasks.segment.preview import preview_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.train.parts import split
 from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.volumes import region_of
 from volengine.web.workbench.annotating import Annotating, slice_box
 from volengine.web.workbench.jobs import Job, Jobs
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.slices import axis_number
-
-if TYPE_CHECKING:
-    from volengine.core.boxes import Index3
 
 MODELS = (".safetensors", ".scnm", ".ckpt", ".h5", ".hdf5", ".keras", ".onnx")
 """Endings of the files that are listed."""
@@ -56,6 +57,8 @@ KEPT_TABLES = 64
 """Tomograms whose statistics are kept."""
 FIELDS = ("network", "epochs", "steps", "batch", "patience", "learning_rate", "seed")
 """Fields of the recipe that the page may set."""
+LEAST_PATCH = 32
+"""Side in the plane of the smallest patch that is tried, where tomograms are small."""
 KEPT_ROWS = ("epoch", "loss", "validation_loss", "validation_dice", "seconds", "learning_rate")
 VOXEL_SIZES: dict[str, dict[str, Any]] = {
     "refuse": {},
@@ -273,8 +276,9 @@ class Teaching:
         elif "network" in fields:
             values |= _patch(str(fields["network"]), values)
         recipe = TrainRecipe.from_json({**values, **fields}, "training")
+        values["patch"] = list(_fitting(recipe, (recipe.patch,) if recipe.start else _smaller(recipe)))
         write_atomic(folder / "recipe.yaml", yaml_text({**values, **fields}), durable=True)
-        return recipe
+        return recipe.with_(patch=index3(values["patch"]))
 
     def _job(self, name: str, epochs: int, features: Sequence[str]) -> Job:
         arguments = ["train", str(self.exports / name / "recipe.yaml"), "--out", f"{self.folder / name}.safetensors"]
@@ -327,8 +331,6 @@ class Teaching:
             left = (epochs - len(rows)) * sum(seconds) / len(seconds) if seconds else None
         picture = folder_of(out) / "validation.png"
         stamp = picture.stat().st_mtime_ns if picture.is_file() else 0
-        export = shlex.join(["volengine", "annotate", "export"]) + " annotations/*.annotations --features "
-        export += f"{shlex.quote(','.join(map(str, job.facts.get('features', []))))} --out training/{shlex.quote(name)}"
         return {
             "job": job.number,
             "model": name,
@@ -340,8 +342,20 @@ class Teaching:
             "picture": str(stamp) if stamp else "",
             "there": out.is_file(),
             "log": job.log_tail(12) if job.state in ("failed", "killed") or not rows else "",
-            "commands": [export, job.command],
+            "commands": self._commands(job, name),
         }
+
+    def _commands(self, job: Job, name: str) -> list[str]:
+        """What trains the same again or goes on, and what exports what is annotated now; for a shell that is anywhere.
+
+        The first one is not that of the job, whose paths would be those of the project's old place if it was moved.
+        """
+        there = shlex.join(["cd", str(self.project.folder)])
+        out = ["--out", f"models/{name}.safetensors"]
+        train = shlex.join(["volengine", "train", f"training/{name}/recipe.yaml", *out])
+        features = ",".join(map(str, job.facts.get("features", [])))
+        export = shlex.join(["--features", features, "--out", f"training/{name}", "--overwrite"])
+        return [f"{there}\n{train}", f"{there}\nvolengine annotate export annotations/*.annotations {export}"]
 
     def picture(self, number: int) -> bytes:
         """The picture of validation patches that a training has written last (PNG).
@@ -416,3 +430,38 @@ def _patch(network: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if known is not None and (known[0] == 1) == flat:
         return {}
     return {"patch": [1, 128, 128] if flat else [32, 32, 32]}
+
+
+def _smaller(recipe: TrainRecipe) -> list[Index3]:
+    """The patch of a recipe, and smaller ones that its network can take, down to :data:`LEAST_PATCH` in the plane."""
+    from volengine.tasks.models.networks import networks
+
+    stride = networks((recipe.network,))[0].stride
+    depth, _, side = recipe.patch
+    depths = [depth // 2**k for k in range(3) if depth // 2**k >= 2 * stride[0]] if depth > 1 else [1]
+    sides = [n for n in range(side, LEAST_PATCH - 1, -8) if n % max(stride[1:]) == 0] if depth == 1 else [side]
+    return [recipe.patch, *((z, n, n) for n in sides for z in depths if (z, n, n) != recipe.patch)]
+
+
+def _fitting(recipe: TrainRecipe, patches: Sequence[Index3]) -> Index3:
+    """The first patch for which all tomograms have a part to train on and, where one is kept, one for validation.
+
+    Raises
+    ------
+    InputError
+        None of them fits.
+    """
+    opened = [(sample, open_volume(sample.volume, voxel_size=sample.voxel_size)) for sample in recipe.samples]
+    why = ""
+    for patch in patches:
+        rules = recipe.with_(patch=patch).rules()
+        try:
+            for sample, volume in opened:
+                split(region_of(sample, volume), rules, volume, sample.use)
+        except InputError as error:
+            why = why or str(error)
+        else:
+            return patch
+    least = patches[-1]
+    ways = "go on from another model, or " if recipe.start else "begin with a 2D network, or " if least[0] > 1 else ""
+    raise InputError(f"Patches of {' x '.join(map(str, least))} voxels do not fit: {ways}take larger tomograms. {why}")

@@ -7,9 +7,11 @@ was read and computed for the last region is kept (:class:`volengine.tasks.tune.
 from __future__ import annotations
 
 import math
+import shlex
 import threading
 from collections.abc import Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,14 +116,16 @@ class TuneDesk:
         base = read_recipe(self.recipes, given["base"]) if given.get("base") else None
         recipe = run_recipe(settings, self._predictions(number), base, roi if given.get("part") is True else "")
         file = write_recipe(self.recipes, given.get("name"), recipe, replace=given.get("replace") is True)
-        tomogram = self.bench.project.opened(number).volume.url
+        url, asked = self.bench.project.opened(number).volume.url, f"recipes/{file.name}"
+        tomogram = url if "://" in url else str(Path(url).absolute())
+        vary = f"pick.{settings.pick[0].feature}.threshold=0.3:0.9:0.1"
         return {
             "file": str(file),
             "recipes": names_in(self.recipes),
             "commands": [
-                f"volengine run recipes/{file.name} {tomogram} --out tuned",
-                f"volengine sweep recipes/{file.name} predictions --vary "
-                f"pick.{settings.pick[0].feature}.threshold=0.3:0.9:0.1 --out tried",
+                shlex.join(["cd", str(self.bench.project.folder)]),
+                shlex.join(["volengine", "run", asked, tomogram, "--out", "tuned"]),
+                shlex.join(["volengine", "sweep", asked, "predictions", "--vary", vary, "--out", "tried"]),
             ],
         }
 
