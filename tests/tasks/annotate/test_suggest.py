@@ -139,6 +139,17 @@ def test_the_worst_patches_of_all_tomograms_come_first(predictions: Path, tmp_pa
     assert (tmp_path / "again" / "suggested.star").read_bytes() == (tmp_path / "third" / "suggested.star").read_bytes()
     places = {(one.tomogram, *place) for one in again for place in one.position_vox.tolist()}
     assert (name, z, y, x) not in places
+    with pytest.raises(MissingError, match="mistyped: no such folder"):
+        ve.suggest(files, tmp_path / "fourth", recipe, QUIET, annotations=tmp_path / "mistyped")
+    (tmp_path / "binned").mkdir()
+    with mrcfile.new(tmp_path / "binned" / "TS_01.mrc") as file:
+        file.set_data(np.zeros((10, 18, 25), np.float32))
+        file.voxel_size = 20.0
+    other = tmp_path / "binned" / "TS_01.annotations"
+    with ve.new_annotations(tmp_path / "binned" / "TS_01.mrc", other, ("core",)) as annotations:
+        annotations.do({"op": "box", "feature": "core", "slice": 4, "centre": [8, 8], "side": 8})
+    with pytest.raises(InputError, match="of the same voxels"):
+        ve.suggest(files, tmp_path / "fourth", recipe, QUIET, annotations=other)
     taken = Box((int(z), int(y) - 4, int(x) - 4), (int(z) + 1, int(y) + 4, int(x) + 4))
     for _, c, b, a in (place for place in places if place[0] == name):
         assert Box((int(c), int(b) - 4, int(a) - 4), (int(c) + 1, int(b) + 4, int(a) + 4)).intersect(taken).empty

@@ -164,6 +164,15 @@ def test_operations_that_are_none_are_refused(wrong: Any) -> None:
         checked(wrong)
 
 
+def test_an_error_tells_how_many_operations_are_done_before_it(curation: Curation) -> None:
+    operations = [{"op": "reject", "ids": [0]}, {"op": "undo"}, {"op": "accept", "ids": [10**6]}]
+    with pytest.raises(InputError, match=r"there is no pick 1000000\. \(2 operations before it: done.*version 2\.\)"):
+        volengine.curate(curation.path, operations, "ada")
+    assert curation.version == 2
+    with pytest.raises(InputError, match=r"there is no pick 1000000\.$"):
+        volengine.curate(curation.path, operations[2:], "ada")
+
+
 def test_places_outside_and_unknown_tomograms_are_refused(curation: Curation) -> None:
     for wrong in (
         {"op": "add", "position": [1, 1, 1]},

@@ -101,6 +101,17 @@ def test_a_folder_of_models(tmp_path: Path, model: Path, folder: Path) -> None:
     assert model_path(os.path.relpath(tmp_path / "ball@here")) == os.path.relpath(tmp_path / "ball@here")
 
 
+def test_a_licence_for_a_card_that_is_kept_is_refused(model: Path, folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    said = ModelShareRecipe(licence="CC-BY-4.0", authors=("A. Author",))
+    with pytest.raises(InputError, match=r"ball\.md is there and says something else"):
+        share_models(folder, [model], said)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    share_models(folder, [model], ModelShareRecipe(licence="CC-BY-4.0", authors=("A. Author",), overwrite=True))
+    assert "Licence: CC-BY-4.0" in (folder / "ball.md").read_text()
+    share_models(folder, [model], said)  # it says so already
+
+
 def test_another_model_of_the_name_is_not_replaced_unasked(tmp_path: Path, model: Path, folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "ball.md").write_text("filled in by hand")

@@ -129,6 +129,11 @@ def test_a_store_of_a_simulated_tomogram_is_counted_by_its_atlas(tmp_path: Path)
         stats(f"{store}#labels/instances", recipe=RECIPE, options=QUIET)
     named = stats(f"{store}#labels/instances", recipe=RECIPE.with_(kind="instances"), options=QUIET)
     assert named.pooled("objects")["objects"] == 2  # the numbers 3 and 4
+    for places in (tmp_path / "*.ome.zarr", tmp_path):  # a glob and a folder of stores, before the group
+        again = stats(f"{places}#labels/instances", recipe=RECIPE.with_(kind="instances"), options=QUIET)
+        assert again.pooled("objects")["objects"] == 2
+    every = stats(str(tmp_path / "*.ome.zarr"), recipe=RECIPE, options=QUIET)["objects"]
+    assert [row["class"] for row in every] == [row["class"] for row in found["objects"]]
 
 
 # -- numbered objects --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ volengine.core.errors.InputError: brush: 'points' is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -21,8 +21,10 @@ from typing import IO, Any
 from volengine.core.errors import FormatError, InputError, VolengineError
 from volengine.core.json_text import parse_object, shown
 from volengine.core.roi import check_roi
+from volengine.core.text import counted
 from volengine.io.annotations.blocks import CODES
 from volengine.io.annotations.folder import check_name
+from volengine.io.annotations.history import Transaction
 from volengine.ops.strokes import joined_points
 
 AXES = "zyx"
@@ -245,6 +247,18 @@ def _check_box(found: Mapping[str, Any]) -> None:
         raise InputError("box: give either 'box', or 'slice' with 'centre' and 'side', or 'slice' alone for all of it.")
     if found.get("side", 1) < 1:
         raise InputError(f"box: 'side' is {found['side']}; it is 1 voxel or more.")
+
+
+@contextmanager
+def telling_done(done: Sequence[Transaction]) -> Iterator[None]:
+    """End the messages of errors in this block with how many operations are done by then, and the last version."""
+    try:
+        yield
+    except VolengineError as error:
+        if done and len(error.args) == 1:
+            so_far = f"{counted(len(done), 'operation')} before it: done, the last one as version {done[-1].version}"
+            error.args = (f"{error} ({so_far}.)",)
+        raise
 
 
 class Lines:

@@ -16,6 +16,8 @@ from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.run import Job, run_jobs
+from volengine.io.annotations.folder import ENDING
+from volengine.io.names import same_tomogram
 from volengine.io.open import open_volume
 from volengine.io.picks import write_picks
 from volengine.ops.uncertain import TOP
@@ -78,7 +80,8 @@ class Suggesting:
         if len(features) > 1:
             raise InputError(f"There are predictions of {', '.join(sorted(features))}; choose one with --feature.")
         self.feature = features.pop()
-        self.boxes = _boxes(path_texts(annotations), self.feature)
+        volumes = {name: volume for name, (_, volume) in mine.items()}
+        self.boxes = _boxes(path_texts(annotations), self.feature, volumes)
         run = Path(SUGGEST.run_dir(self.out, options))
         self.cases = {
             name: _Case(
@@ -178,9 +181,10 @@ def suggest(
     Raises
     ------
     InputError
-        The predictions are of several features, two are of one tomogram, or nothing is uncertain.
+        The predictions are of several features, two are of one tomogram, annotations are of other voxels than a
+        prediction, or nothing is uncertain.
     MissingError
-        A tomogram has no other prediction.
+        A tomogram has no other prediction, or a folder of annotations is not there.
 
     Examples
     --------
@@ -213,13 +217,33 @@ def _by_tomogram(paths: Sequence[str], feature: str, options: RunOptions) -> dic
     return found
 
 
-def _boxes(folders: Sequence[str], feature: str) -> dict[str, list[Box]]:
-    """The training boxes of a feature, by tomogram."""
+def _boxes(folders: Sequence[str], feature: str, predictions: Mapping[str, Volume]) -> dict[str, list[Box]]:
+    """The training boxes of a feature, by tomogram; boxes of tomograms without prediction are passed over.
+
+    Raises
+    ------
+    MissingError
+        A folder is not there.
+    InputError
+        Annotations are of other voxels than the prediction of their tomogram.
+    """
     found: dict[str, list[Box]] = {}
     for text in folders:
         given = Path(text)
-        for folder in [given] if given.suffix == ".annotations" else sorted(given.glob("*.annotations")):
+        places = [given] if given.suffix == ENDING else sorted(given.glob(f"*{ENDING}"))
+        if not given.is_dir():
+            raise MissingError(f"--annotations {text}: no such folder, so it says nothing of training boxes.")
+        for folder in places:
             with Annotations(folder) as annotations:
                 own = [box for one, box in annotations.boxes() if one.feature == feature]
-                found.setdefault(annotations.facts.name, []).extend(own)
+                name = same_tomogram(annotations.facts.name, predictions)
+                if name is None or not own:
+                    continue
+                shape = predictions[name].shape
+                if annotations.facts.shape != shape:
+                    raise InputError(
+                        f"{folder} has boxes on {annotations.facts.shape} voxels, but {predictions[name].where} has "
+                        f"{shape}; give a prediction of the same voxels."
+                    )
+                found.setdefault(name, []).extend(own)
     return found

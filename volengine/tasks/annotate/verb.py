@@ -8,10 +8,9 @@ from typing import Any
 
 from volengine.core.errors import VolengineError
 from volengine.core.paths import PathLike
-from volengine.core.text import counted
 from volengine.io.annotations.history import Transaction
 from volengine.tasks.annotate.images import behind, merge
-from volengine.tasks.annotate.operations import checked
+from volengine.tasks.annotate.operations import checked, telling_done
 from volengine.tasks.annotate.store import Annotations
 
 
@@ -54,11 +53,10 @@ def annotate(
     done: list[Transaction] = []
     with Annotations(folder) as annotations:
         try:
-            for operation in operations:
-                done.append(annotations.do(operation, user))  # noqa: PERF401  # the handler needs what is done so far
-        except VolengineError as error:
-            if done and len(error.args) == 1:
-                error.args = (f"{error} {_so_far(done)}",)
+            with telling_done(done):
+                for operation in operations:
+                    done.append(annotations.do(operation, user))  # noqa: PERF401  # errors tell what is done so far
+        except VolengineError:
             with contextlib.suppress(VolengineError, OSError):  # the first error is the one to tell
                 if images and done:
                     merge(annotations)
@@ -66,10 +64,6 @@ def annotate(
         if images and done:
             merge(annotations)
     return done
-
-
-def _so_far(done: list[Transaction]) -> str:
-    return f"({counted(len(done), 'operation')} before it: done, the last one as version {done[-1].version}.)"
 
 
 def recorded(folder: PathLike, user: str | None = None) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import InputError, VolengineError
+from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.text import counted
 from volengine.io.annotations.history import Transaction
+from volengine.tasks.annotate.operations import telling_done
 from volengine.tasks.curate.operations import checked
 from volengine.tasks.curate.recipe import CurateRecipe
 from volengine.tasks.curate.rows import Rows, with_own
@@ -56,15 +57,9 @@ def curate(path: PathLike, operations: Iterable[Mapping[str, Any]], user: str = 
     [1, 2]
     """
     done: list[Transaction] = []
-    with Curation(path) as curation:
-        try:
-            for operation in operations:
-                done.append(curation.do(operation, user))  # noqa: PERF401  # the handler needs what is done so far
-        except VolengineError as error:
-            if done and len(error.args) == 1:
-                so_far = f"{counted(len(done), 'operation')} before it: done, the last one as version"
-                error.args = (f"{error} ({so_far} {done[-1].version}.)",)
-            raise
+    with Curation(path) as curation, telling_done(done):
+        for operation in operations:
+            done.append(curation.do(operation, user))  # noqa: PERF401  # errors tell what is done so far
     return done
 
 

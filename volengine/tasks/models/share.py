@@ -77,7 +77,8 @@ def share_models(folder: PathLike, models: Iterable[PathLike], recipe: ModelShar
     MissingError, FormatError
         A model cannot be read.
     InputError
-        A name is no safe one or comes twice, there is another model of this name, or the place is none of a local disk.
+        A name is no safe one or comes twice, there is another model of this name, the place is none of a local disk, or
+        a licence or authors are given for a card that is there and says something else.
     """
     place, recipe = path_text(folder).removeprefix("file://"), ModelShareRecipe.of(recipe)
     if "://" in place:
@@ -179,6 +180,18 @@ def _check_place(place: str, one: _Given, index: dict[str, SharedModel], *, over
 
 def _put(root: Path, one: _Given, index: dict[str, SharedModel], recipe: ModelShareRecipe) -> Shared:
     """Write the file of a model, its card and picture."""
+    before = index.get(one.name)
+    same = before is not None and before.sha256 == one.sha256
+    text, picture = card_beside(one.path, one.facts, one.name, one.sha256, recipe.licence or "", recipe.authors)
+    named = f"{one.name}.png" if picture else ""
+    text = _PICTURE_LINK.sub(f"]({named})", text)
+    card = root / f"{one.name}.md"
+    kept = same and card.is_file() and not recipe.overwrite  # somebody may have filled in lines
+    if kept and (recipe.licence or recipe.authors) and card.read_bytes() != text.encode():
+        raise InputError(
+            f"{card} is there and says something else; licence and authors were not written. Change its lines by hand, "
+            "or --overwrite to make it anew."
+        )
     file = f"{one.name}-{one.sha256[:16]}{one.path.suffix}"
     if not (root / file).is_file() or digest_of_file(root / file) != one.sha256:
         with one.path.open("rb") as source, replacing(root / file) as out:
@@ -188,15 +201,10 @@ def _put(root: Path, one: _Given, index: dict[str, SharedModel], recipe: ModelSh
                 out.write(data)
             if digest.hexdigest() != one.sha256:
                 raise FormatError(f"{one.text} was written again while it was shared. Give the same command again.")
-    before = index.get(one.name)
-    same = before is not None and before.sha256 == one.sha256
-    text, picture = card_beside(one.path, one.facts, one.name, one.sha256, recipe.licence or "", recipe.authors)
-    named = f"{one.name}.png" if picture else ""
     if picture:
         write_atomic(root / named, picture)
-    card = f"{one.name}.md"
-    if recipe.overwrite or not (same and (root / card).is_file()):  # somebody may have filled in lines
-        write_atomic(root / card, _PICTURE_LINK.sub(f"]({named})", text))
+    if not kept:
+        write_atomic(card, text)
     facts = one.facts
     model = SharedModel(
         file,
@@ -206,7 +214,7 @@ def _put(root: Path, one: _Given, index: dict[str, SharedModel], recipe: ModelSh
         facts.voxel_size,
         facts.network,
         facts.version,
-        card,
+        card.name,
         named,
     )
     return Shared(one.name, model, "")

@@ -172,8 +172,10 @@ def _paths(inputs: Sequence[str], what: str) -> list[str]:
         path = Path(path_text(item))
         if project_and_choice(item)[1]:
             found += [item] if suffix_of(item) in PICK_SUFFIXES else expand([item])
-        elif split_group(item)[1] or "://" in item or suffix_of(item) == ".zarr":
+        elif "://" in item or (suffix_of(item) == ".zarr" and not has_magic(item)):
             found.append(item)
+        elif split_group(item)[1]:  # before it there may be a folder or glob of stores
+            found += expand([item])
         elif path.is_dir() and not any((path / n).exists() for n in ("zarr.json", ".zgroup", ".zarray")):
             found += _inside(path)
         elif has_magic(item):

@@ -177,7 +177,9 @@ class Suggesting:
             arguments += ["--other", f"{ANSWERS}/{Path(str(other)).stem}"]
         self._check(self.jobs.folder)
         arguments += ["--patch", ",".join(map(str, recipe.patch)), "--count", str(recipe.count)]
-        arguments += ["--annotations", "annotations", "--out", "{job}/" + OUT, "--no-progress"]
+        if (self.project.folder / "annotations").is_dir():  # or nobody has annotated anything yet
+            arguments += ["--annotations", "annotations"]
+        arguments += ["--out", "{job}/" + OUT, "--no-progress"]
         names = [str(one) or "the project's predictions" for one in (source, other) if one is not None]
         title = f"Where next: {recipe.feature}, {' against '.join(names)}"
         facts = {"feature": recipe.feature, "patch": list(recipe.patch)}
