@@ -122,6 +122,8 @@ def annotate(page: Page) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     if sys.argv[1] == "--tutorial":
         tutorial(Path(sys.argv[2]), "light" if "--light" in sys.argv else "dark")
     else:

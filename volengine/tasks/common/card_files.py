@@ -30,7 +30,7 @@ def write_card(model: Path) -> Path:
 
     folder, digest = training_folder(model), digest_of_file(model)
     file = folder / CARD
-    if digest not in _text(file):
+    if digest.encode() not in _bytes(file):  # whatever encoding somebody has saved it in
         picture = PICTURE if (folder / PICTURE).is_file() else ""
         write_atomic(file, card_text(load_facts(model), model.stem, use=model.name, sha256=digest, picture=picture))
     return file
@@ -56,10 +56,15 @@ def card_beside(
     return text, picture
 
 
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes() if file.stat().st_size <= LARGEST else b""
+    except OSError:
+        return b""
+
+
 def _text(file: Path) -> str:
     try:
-        if file.stat().st_size > LARGEST:
-            return ""
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return _bytes(file).decode("utf-8")
+    except UnicodeDecodeError:
         return ""
