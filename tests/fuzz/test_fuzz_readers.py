@@ -20,7 +20,7 @@ from fuzz_samples import Sample, Target  # noqa: E402
 from fuzz_targets import TARGETS  # noqa: E402
 
 NEEDS = {"nifti": "nibabel", "nifti_volumes": "nibabel", "onnx": "onnx", "ckpt": "monai"}
-CASES = {"keras": 12, "easymode": 20, "hdf5": 12, "scnt": 60, "ckpt": 30}
+CASES = {"membrain_pick": 12, "keras": 12, "easymode": 20, "hdf5": 12, "scnt": 60, "ckpt": 30}
 """Cases of a target, if not 150: those that start a process for each file, or build a large network, take longer."""
 
 

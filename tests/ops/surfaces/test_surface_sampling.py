@@ -96,7 +96,7 @@ def test_no_place_on_a_face_has_room_along_the_surface(name: str) -> None:
     shape, spacing = (ball(60, level=1), 40.0) if name == "ball" else (sheet(90, 60, 6), 17.0)
     found = poisson_disc_geodesic(shape, spacing, np.random.default_rng(4))
     at = project(found.place, shape.vertices, shape.faces)
-    face, weights = random_points(shape.vertices, shape.faces, 3000, 9)
+    face, weights = random_points(shape.vertices, shape.faces, 1000, 9)
     fine = insert_points(shape.vertices, shape.faces, [*at.face, *face], [*at.weights, *weights])
     walk = Geodesics(fine.vertices, fine.faces)
     points, places = fine.vertex[: len(found)], fine.vertex[len(found) :]
