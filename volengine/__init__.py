@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from volengine.tasks.surface.verb import surface
     from volengine.tasks.sweep.recipe import SweepRecipe
     from volengine.tasks.sweep.verb import sweep
+    from volengine.tasks.teach.recipe import ModelScoresRecipe
+    from volengine.tasks.teach.scores import score_models
     from volengine.tasks.train.folds import train_folds
     from volengine.tasks.train.proposal import propose_training
     from volengine.tasks.train.recipe import TrainRecipe
@@ -142,6 +144,8 @@ _MODULES = {
     "tasks.surface.verb": ("surface",),
     "tasks.sweep.recipe": ("SweepRecipe",),
     "tasks.sweep.verb": ("sweep",),
+    "tasks.teach.recipe": ("ModelScoresRecipe",),
+    "tasks.teach.scores": ("score_models",),
     "tasks.train.folds": ("train_folds",),
     "tasks.train.proposal": ("propose_training",),
     "tasks.train.recipe": ("TrainRecipe",),
@@ -168,6 +172,7 @@ __all__ = [
     "FilterRecipe",
     "Interact",
     "InteractRecipe",
+    "ModelScoresRecipe",
     "MovieRecipe",
     "OpenVolume",
     "PickRecipe",
@@ -221,6 +226,7 @@ __all__ = [
     "report",
     "run",
     "score",
+    "score_models",
     "segment",
     "simulate",
     "skeleton",

@@ -106,6 +106,21 @@ def test_an_answer_has_the_numbers_of_segment(client: Client, folder: Path, tmp_
     assert answer(client, number, model="bright.safetensors", feature="membrane", index=SHAPE[0]).status == 400
 
 
+def test_models_are_scored_on_the_boxes_of_now(client: Client, bench: Bench, folder: Path) -> None:
+    assert client.get("/api/scores").json == {"job": None, "of": None, "rows": []}
+    job = post(client, "/api/scores", {}).json["number"]
+    assert ended(bench, job) == "done", bench.jobs.job(job).log_tail()
+    found = client.get("/api/scores").json
+    table = volengine.score_models(folder / "annotations", folder / "models" / "bright.safetensors")
+    (wanted,) = table.rows  # of the feature of another model nothing is drawn
+    (row,) = found["rows"]
+    assert {name: row[name] for name in ("feature", "boxes", "dice")} == {
+        name: str(wanted[name]) for name in ("feature", "boxes", "dice")
+    }
+    assert (row["model"], row["new_boxes"]) == ("models/bright.safetensors", "")
+    assert "not known" in found["of"]["said"][0]
+
+
 def test_another_voxel_size_is_refused_until_it_is_said_what_to_do(client: Client) -> None:
     asked = {"model": f"{HOSTILE}.safetensors", "feature": HOSTILE, "index": 3}
     reply = answer(client, 0, **asked)

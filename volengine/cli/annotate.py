@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,10 +15,14 @@ from volengine.cli.command import Group
 from volengine.cli.execute import execute
 from volengine.cli.messages import say
 from volengine.cli.options import NO_NETWORK, FieldType, from_options, recipe_options, texts_option
-from volengine.core.errors import MissingError
+from volengine.core.errors import InputError, MissingError
 from volengine.core.text import counted
 from volengine.engine.options import RunOptions
 from volengine.tasks.annotate.suggest_recipe import SuggestRecipe
+from volengine.tasks.teach.recipe import ModelScoresRecipe
+
+SCORED = ("memory_limit", "device", "overwrite", "progress")
+"""Options of a run that scoring uses."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -288,3 +293,35 @@ def suggest(
     for rank, name, (z, y, x), weight in rows[:10]:
         say(f"{rank:3}. {name}: slice {z:.0f}, around {y:.0f}, {x:.0f}: {weight:.3f}")
     say(f"{out}/{TABLE}: {counted(len(rows), 'training box/training boxes')} to annotate next")
+
+
+@command.command(
+    "score",
+    examples=(
+        "volengine annotate score annotations/*.annotations --models before.safetensors,after.safetensors",
+        "volengine annotate score TS_01.annotations --models ribosome.safetensors --csv scores.csv",
+    ),
+)
+@click.argument("folders", nargs=-1, required=True)
+@texts_option("--models", "models", "The models, for example the oldest first.")
+@click.option("--csv", "csv", help="Write the table to this file, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@recipe_options(ModelScoresRecipe)
+@recipe_options(RunOptions, leave_out=tuple(f for f in RunOptions.__dataclass_fields__ if f not in SCORED))
+def score(folders: tuple[str, ...], models: tuple[str, ...], csv: str | None, as_json: bool, **values: Any) -> None:
+    """Models before and after in one table: Dice in the training boxes of FOLDERS, as they are annotated now.
+
+    Boxes that a model has never seen are told apart from those of its data.
+    """
+    from volengine.core.atomic import write_atomic
+    from volengine.tasks.teach.scores import score_models
+
+    if not models:
+        raise InputError("Give --models.")
+    recipe, options = from_options(ModelScoresRecipe, values), from_options(RunOptions, values)
+    if csv and os.path.lexists(csv) and not options.overwrite:
+        raise InputError(f"{csv} exists; give --overwrite, or another name.")
+    found = score_models(folders, models, recipe, options, None if as_json or not options.progress else say)
+    if csv:
+        write_atomic(csv, found.csv())
+    click.echo(json.dumps(found.to_json(), indent=1) if as_json else found.text())

@@ -1,12 +1,13 @@
 """Label images of annotations, for other programs: of all users, and of each.
 
 They are made from the journal. An image says at which version it is; only blocks in which anything has changed since
-are written. While they are written the image is not complete, and volengine refuses to open it.
+are written. While they are written the image is not complete, and volengine refuses to open it. The server of the
+workbench keeps them up to date while people draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3
@@ -46,17 +47,41 @@ def merge(annotations: Annotations) -> dict[str, int]:
     InputError
         The folder cannot be written to, or holds something else under the name of an image.
     """
-    written = {}
     with annotations.alone() as (history, layers):
-        for feature, facts in history.features().items():
-            for layer in (MERGED, *history.layers(feature)):
-                spec = _spec(annotations, feature, layer)
-                count = _write(spec, history, layers, (feature, layer), annotations.facts.token)
-                if count is not None:
-                    _paint(spec, str(facts.get("colour") or own_colour(feature)))
-                    at = spec.url.removeprefix(str(annotations.folder)).lstrip("/")
-                    written[f"{at}#{spec.group}"] = count
+        return dict(_written(annotations, history, layers))
+
+
+def bring_up(annotations: Annotations) -> dict[str, int]:
+    """Do as :func:`merge` does, but let others draw between two images, which may then be of two versions.
+
+    Returns
+    -------
+    dict
+        As of :func:`merge`; errors too.
+    """
+    with annotations.reading() as (history, _):
+        ones = [(feature, layer) for feature in history.features() for layer in (MERGED, *history.layers(feature))]
+    written: dict[str, int] = {}
+    for one in ones:
+        with annotations.alone() as (history, layers):
+            written.update(_written(annotations, history, layers, one))
     return written
+
+
+def _written(
+    annotations: Annotations, history: History, layers: Layers, only: tuple[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Write the images that are behind, or one of them; yield name and number of blocks of those that were written."""
+    for feature, facts in history.features().items():
+        for layer in (MERGED, *history.layers(feature)):
+            if only not in (None, (feature, layer)):
+                continue
+            spec = _spec(annotations, feature, layer)
+            count = _write(spec, history, layers, (feature, layer), annotations.facts.token)
+            if count is not None:
+                _paint(spec, str(facts.get("colour") or own_colour(feature)))
+                at = spec.url.removeprefix(str(annotations.folder)).lstrip("/")
+                yield f"{at}#{spec.group}", count
 
 
 def behind(annotations: Annotations) -> int | None:

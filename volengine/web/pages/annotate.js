@@ -69,7 +69,6 @@ export class Annotate {
     $("name").textContent = name;
     $("shape").textContent = `${shape.join(" × ")} voxels of ${short(size[2])} Å`;
     $("notes").replaceChildren(...notes.map((note) => made("li", note)));
-    $("said").hidden = !notes.length;
     this.bench.trying(() => this.answers.list(predictions)); // models may take a moment
     this.places = {};
     this.contrast.forget(tomogram.contrast);
@@ -171,6 +170,8 @@ export class Annotate {
     this.listFeatures();
     $("undo").disabled = !state.undo;
     $("redo").disabled = !state.redo;
+    $("unwritten").textContent = state.unwritten && `What you drew is kept, but not yet in the label images: ${state.unwritten}`;
+    $("said").hidden = !state.unwritten && !$("notes").childElementCount;
   }
 
   // The latest state and the labels of the slice that is shown.

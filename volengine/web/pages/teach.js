@@ -1,5 +1,6 @@
 // Teaching: trainings on what is annotated, watched as they go; their models look at slices in Annotate.
 import { losses } from "./losses.js";
+import { Scores } from "./scores.js";
 import { address, get, post } from "./server.js";
 import { WhereNext } from "./where_next.js";
 
@@ -23,6 +24,7 @@ export class Teach {
     this.bench = bench;
     this.shown = new Map();
     this.next = new WhereNext(bench);
+    this.scores = new Scores(bench);
     $("teachForm").addEventListener("submit", (event) => {
       event.preventDefault();
       bench.trying(() => this.train());
@@ -36,7 +38,7 @@ export class Teach {
     this.facts = facts;
     this.list(trainings);
     this.form();
-    await this.next.refresh();
+    await Promise.all([this.next.refresh(), this.scores.refresh()]);
     document.body.dataset.teach = "ready";
   }
 
@@ -109,6 +111,7 @@ export class Teach {
       try {
         this.list(await get("api/trainings"));
         if (this.next.going) await this.next.refresh();
+        if (this.scores.going) await this.scores.refresh();
         if (this.lost) this.bench.say("");
         this.lost = false;
       } catch (error) {

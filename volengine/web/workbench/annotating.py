@@ -27,6 +27,7 @@ from volengine.io.annotations.history import History, Transaction
 from volengine.ops.strokes import interpolated
 from volengine.tasks.annotate.operations import checked
 from volengine.tasks.annotate.store import Annotations, new_annotations, own_name
+from volengine.web.workbench.label_images import LabelImages
 from volengine.web.workbench.project import Project
 from volengine.web.workbench.slices import axis_number
 
@@ -53,6 +54,7 @@ class Annotating:
         self._lock = threading.Lock()
         self._counts: dict[int, tuple[tuple[int, int], dict[str, dict[str, int]]]] = {}
         self._named: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
+        self.images = LabelImages(self._to_write)
 
     # -- opening -----------------------------------------------------------------------------------------------
 
@@ -111,8 +113,22 @@ class Annotating:
             )
         return found
 
+    @contextlib.contextmanager
+    def _to_write(self, number: int) -> Iterator[Annotations | None]:
+        self.project.check_links()
+        with self.using(number) as annotations:
+            yield annotations
+
+    def catch_up(self) -> None:
+        """Have label images written of what was drawn before this server, or while it was killed."""
+        if self.project.writable:
+            for number in range(len(self.project)):
+                if self.there(number):
+                    self.images.want(number)
+
     def close(self) -> None:
-        """Close all annotations."""
+        """Write the label images of what was drawn, and close all annotations."""
+        self.images.close()
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
@@ -127,6 +143,8 @@ class Annotating:
     def state(self, number: int, user: str) -> dict[str, Any]:
         """What is annotated, but for voxels: version, features, training boxes, points, slices drawn on by axis.
 
+        ``unwritten`` says why the label images could not be written the last time; empty if they could.
+
         Parameters
         ----------
         number
@@ -137,7 +155,8 @@ class Annotating:
         who = check_name(user or self.user, "user")
         with self.using(number) as annotations:
             if annotations is None:
-                return {"version": 0, "features": [], "boxes": [], "points": [], "undo": False, "redo": False}
+                none: dict[str, Any] = {"version": 0, "features": [], "boxes": [], "points": []}
+                return {**none, "undo": False, "redo": False, "unwritten": self.images.failure(number)}
             with annotations.reading() as (history, _):
                 boxes = [
                     {"item": one.version, "feature": one.feature, "user": one.user, "box": [*box.start, *box.stop]}
@@ -165,6 +184,7 @@ class Annotating:
                     "points": points,
                     "undo": _possible(history.to_undo, who),
                     "redo": _possible(history.to_redo, who),
+                    "unwritten": self.images.failure(number),
                 }
 
     def labels(self, number: int, axis: str, index: int) -> bytes:
@@ -255,7 +275,9 @@ class Annotating:
             raise InputError(f"{self.project.folder}: cannot be written to, so it can only be looked at.")
         with self.using(number, make=True) as annotations:
             assert annotations is not None
-            return annotations.do(operation, who)
+            done = annotations.do(operation, who)
+        self.images.want(number)
+        return done
 
     def drawn(self, annotations: Annotations, history: History) -> dict[str, dict[str, list[int]]]:
         """By feature and axis: the slices that strokes name which count; volumes that were copied in name none."""

@@ -25,6 +25,7 @@ from volengine.web.workbench.models import Models
 from volengine.web.workbench.notes import Notes, read_lists, write_list
 from volengine.web.workbench.project import GATED, Project
 from volengine.web.workbench.running import Running
+from volengine.web.workbench.scoring import Scoring
 from volengine.web.workbench.slices import Slices
 from volengine.web.workbench.suggesting import Suggesting
 from volengine.web.workbench.teaching import Teaching
@@ -69,6 +70,7 @@ class Bench:
         self.running = Running(project, self.jobs)
         self.teaching = Teaching(project, self.annotating, self.jobs)
         self.suggesting = Suggesting(project, self.annotating, self.jobs, self.teaching, self.slices)
+        self.scoring = Scoring(project, self.jobs, self.teaching)
         self._readers: dict[str, Readers] = {}
 
     async def working(self, kind: str, request: Request, function: Callable[..., T], *arguments: Any) -> T:

@@ -1,4 +1,4 @@
-"""What "Where next" of the section Teach asks for."""
+"""What "Where next" and "Before and after" of the section Teach ask for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from volengine.web.workbench.bench import BINARY, Bench, object_of
 
 
 def suggest_routes(bench: Bench) -> list[BaseRoute]:
-    """The routes of "Where next".
+    """The routes of "Where next" and "Before and after".
 
     Parameters
     ----------
@@ -38,7 +38,14 @@ def suggest_routes(bench: Bench) -> list[BaseRoute]:
         found = await bench.working("reading", request, suggesting.pictures, *asked)
         return Response(found.tobytes(), media_type=BINARY, headers={"x-side": str(found.shape[1])})
 
+    async def scores(request: Request) -> Response:
+        if request.method == "GET":
+            return JSONResponse(await bench.working("listing", request, bench.scoring.facts))
+        await object_of(request)
+        return JSONResponse((await bench.working("teaching", request, bench.scoring.start)).to_json(), 201)
+
     return [
+        Route("/api/scores", scores, methods=["GET", "POST"]),
         Route("/api/suggestions", suggested, methods=["GET", "POST"]),
         Route("/api/suggestions/predict", predict, methods=["POST"]),
         Route("/api/suggestions/{job:int}/pictures", pictures),

@@ -75,6 +75,7 @@ def workbench(
         say(note)
     say(f"{counted(len(found), 'tomogram')} in {found.name}. Annotations are kept in {found.folder / 'annotations'}.")
     with contextlib.closing(bench.annotating), contextlib.closing(bench.curating), _beside_others(found, say):
+        bench.annotating.catch_up()
         run_server(make_app(gate_of(serve), bench_routes(bench), page="workbench.html"), serve, say)
 
 
