@@ -18,7 +18,7 @@ of that of ice (about a third of the voxel is filled; for gold half). Otherwise 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -120,6 +120,37 @@ def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None =
         classes[mine] = scene.classes[scene.film.name]
         instances[mine] = scene.film.instance
     return Rendered(potential.astype(np.float32), classes, instances)
+
+
+def unlabelled(scene: Scene, voxel_size: float) -> list[tuple[Template, str]]:
+    """Templates that are placed, and those of their classes that no voxel of any copy shows.
+
+    Such particles are in the images and in the picks, but not in the atlas: their atoms are too sparse (a C-alpha
+    trace), or the voxels too large. Each copy is looked at alone, up to the first that has a voxel; classes that count
+    as background are left out.
+
+    Parameters
+    ----------
+    scene
+        The specimen.
+    voxel_size
+        Voxel size, angstrom.
+    """
+    found = []
+    for number, template in enumerate(scene.templates):
+        missing = {name for name in template.classes if scene.classes[name]}
+        for row in np.flatnonzero(scene.placements.template == number):
+            if not missing:
+                break
+            alone = replace(scene, placements=scene.placements[row : row + 1], membranes=(), labels=(), film=None)
+            where = moved(template, alone.placements.position[0], alone.placements.quaternion[0]) / voxel_size
+            box = Box(index3(np.floor(where.min(0)).astype(int)), index3(np.floor(where.max(0)).astype(int) + 2))
+            seen = set(np.unique(render(alone, box, voxel_size).classes).tolist())
+            missing = {name for name in missing if scene.classes[name] not in seen}
+        else:
+            if (scene.placements.template == number).any():
+                found += [(template, name) for name in template.classes if name in missing]
+    return found
 
 
 def distances(scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None) -> NDArray[np.float32]:

@@ -131,9 +131,10 @@ class SampleStages:
                 "classes": self.classes,
                 "seed": recipe.seed,
                 "sample": self.sample.number,
+                **({"strict": True} if recipe.strict else {}),  # what was made without stays valid
             },
             tables={"labels": TableInput("labels", "all")} if self.inputs.piece else {},
-            version=2,
+            version=3,
             emits=True,
             kernel_bytes=kernel_bytes(
                 _PLACE,
