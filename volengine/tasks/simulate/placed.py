@@ -75,7 +75,7 @@ def refuse_unlabelled(scene: Scene, recipe: SpecimenRecipe) -> None:
         made = f"{template.atoms:,} atoms" if template.atoms else f"{len(template.point):,} points"
         raise InputError(
             f"{template.name}: {count} are placed, but no voxel of {recipe.voxel_size:g} A would be labelled {name!r}: "
-            f"its {made} ({weight:.0f} V A^3 of this class) reach {0.5 * scene.ice:.2f} V in none. Does the structure "
+            f"its {made} ({weight:.0f} V A^3 of this class) reach {scene.threshold:.2f} V in none. Does the structure "
             "list a part of its atoms (a C-alpha trace)? Then give whole_residues: true. Or use larger voxels, or the "
             "id 0 (classes) if it is background."
         )
