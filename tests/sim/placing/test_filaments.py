@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 from scipy.special import jnp_zeros
 from turning import rotate
 
@@ -191,7 +192,7 @@ def test_layer_lines_of_a_projection_have_the_order_of_the_starts(number: int, s
     radius = float((wall.sum(0) * np.hypot(*np.indices((49, 49)) - middle)).sum() / wall.sum()) * voxel
     order = [int(jnp_zeros(n, 1)[0] / (2 * np.pi * radius) * 2048 * voxel) for n in (starts, starts + 2)]
     first = power[2, : order[1]].argmax()
-    assert first == pytest.approx(order[0], rel=0.04)
+    assert first == pytest.approx(order[0], rel=0.08)  # of the next order it would be 20 % further out
 
 
 @pytest.mark.parametrize(("number", "starts"), [(11, 3), (13, 3), (14, 3), (16, 4)])
@@ -310,12 +311,25 @@ def test_numbers_of_protofilaments_are_mixed_as_the_recipe_says() -> None:
     assert _recipe("microtubule", radius_a=112).built[0][0].radius_a == 112
 
 
-def test_the_wall_is_as_wide_as_tubulin() -> None:
-    """Stand-in and 1TUB have the same spread along the radius within 1.5 A, and their mass 5 A outside of the ring."""
-    template = unit_standin("microtubule")
-    x, weight = template.point[:, 2].astype(float), template.weight.astype(float)
-    assert np.average(x, weights=weight) == pytest.approx(5, abs=0.2)
-    assert np.sqrt(np.average((x - 5) ** 2, weights=weight)) == pytest.approx(12.9, abs=1.5)
+def test_the_wall_is_as_wide_as_a_real_one() -> None:
+    """Straightened, a real wall of 13 protofilaments is 41 A wide at half height at 10.52 A, about a radius of 106 A."""
+    kind, voxel, middle = KINDS["microtubule"], 10.52, 20
+    row = [
+        unit
+        for ring in range(6)
+        for unit in units(kind, ((ring - 2) * kind.rise_a, *[middle * voxel] * 2), about_z(kind.twist_deg * ring))
+    ]
+    position, quaternion = (np.array(column) for column in zip(*row, strict=True))
+    one = np.ones(len(row), np.int32)
+    placements = Placements(one - 1, one, position, quaternion, one)
+    scene = Scene((unit_standin("microtubule"),), placements, classes={"microtubule": 1})
+    wall = render(scene, Box.of_shape((8, 41, 41)), voxel).potential.mean(axis=0)  # one dimer
+    radius, turn = np.arange(0, 200, 1.0), np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    at = [middle + radius[:, None] / voxel * wave(turn) for wave in (np.sin, np.cos)]
+    profile = map_coordinates(wall, at, order=1).mean(axis=1)
+    inner, outer = radius[profile > profile.max() / 2][[0, -1]]
+    assert outer - inner == pytest.approx(41, rel=0.15)
+    assert (inner + outer) / 2 == pytest.approx(106, rel=0.03)
 
 
 def test_a_full_box_takes_no_filament() -> None:

@@ -22,8 +22,9 @@ _LOBES: dict[str, tuple[tuple[float, ...], ...]] = {  # z, y, x about the pivot,
     "actin": ((-6, 0, 8, *[18.2] * 3), (6, 0, 27, *[18.2] * 3)),  # 42 kDa: inner and outer domain
     # and 19 kDa of cofilin
     "cofilactin": ((-6, 0, 8, *[18.2] * 3), (6, 0, 27, *[18.2] * 3), (-16, 28, 24, *[17.7] * 3)),
-    # alpha and beta tubulin, 50 kDa each: 41 A along the protofilament, 46 A across, longest through the wall
-    "microtubule": ((-20.45, 0, OUTWARD_A, 20.5, 23.0, 30.6), (20.45, 0, OUTWARD_A, 20.5, 23.0, 30.6)),
+    # alpha and beta tubulin, 50 kDa each: 41 A along the protofilament, 65 A through the wall (Nogales et al., Nature
+    # 391:199, 1998), and as wide as the mass then leaves
+    "microtubule": ((-20.45, 0, OUTWARD_A, 20.5, 21.7, 32.5), (20.45, 0, OUTWARD_A, 20.5, 21.7, 32.5)),
 }
 
 STEP = 4.0  # angstrom between the points of a stand-in; lobes of 12 A or less would not show
