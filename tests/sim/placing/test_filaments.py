@@ -312,7 +312,7 @@ def test_numbers_of_protofilaments_are_mixed_as_the_recipe_says() -> None:
 
 
 def test_the_wall_is_as_wide_as_a_real_one() -> None:
-    """Straightened, a real wall of 13 protofilaments is 41 A wide at half height at 10.52 A, about a radius of 106 A."""
+    """A real wall of 13 protofilaments, straightened, is 41 A at half height (10.52 A voxels), at a radius of 106 A."""
     kind, voxel, middle = KINDS["microtubule"], 10.52, 20
     row = [
         unit
