@@ -203,7 +203,8 @@ def crowding_experiment(scale: Scale) -> Experiment:
         tubes = {"kind": "microtubule", "count": {"integers": [2, 4]}, "length_nm": [150, 400], "inclination_deg": 8}
         filaments = [tubes, *more.pop("filaments", [])]
         specimen = {"shape": [40, scale.size, scale.size], "voxel_size": 12, "filaments": filaments, "layers": layers}
-        classes = {"microtubule": 1, "distract": 0, "actin": 0, "membrane": 0}
+        there = {"distract": layers, "actin": filaments[1:], "membrane": more.get("vesicles")}
+        classes = {"microtubule": 1, **{name: 0 for name, some in there.items() if some}}
         return Scene(imaged({**specimen, **more, "classes": classes}, scale, "tubes"), number)
 
     networks = {

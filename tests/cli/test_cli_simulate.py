@@ -68,3 +68,15 @@ def test_what_finds_no_place_is_said(volengine: Command, tmp_path: Path) -> None
     assert made[0] == 0, made[2]
     line = next(line for line in made[1].splitlines() if "not all found a place" in line)
     assert re.fullmatch(r"cli_0001: not all found a place \(globule-600: [1-9]\d? of 500\)", line), line
+    strict = volengine("simulate", "r.yaml", "--out", "strict", "--no-progress", "--strict")
+    assert strict[0] == 2
+    assert re.search(r"Not everything found a place \(globule-600: [1-9]\d? of 500\)", strict[2])
+    assert not (tmp_path / "strict" / "truth").exists()
+    large = {
+        **RECIPE,
+        "specimen": {**RECIPE["specimen"], "layers": [{"species": [{"structure": "globule-9000", "count": 2}]}]},
+    }
+    (tmp_path / "large.yaml").write_text(yaml.safe_dump(large))
+    nothing = volengine("simulate", "large.yaml", "--out", "large", "--no-progress")
+    assert nothing[0] == 2
+    assert "Nothing found a place (globule-9000: 0 of 2). The specimen is 192 x 512 x 512 A" in nothing[2]

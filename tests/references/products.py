@@ -30,7 +30,22 @@ Part = NDArray[Any] | dict[str, NDArray[Any]] | str
 LEFT_OUT = {".html", ".png", ".svg", ".jpg", ".log", ".jsonl", ".pt", ".lock"}
 LEFT_OUT_FOLDERS = re.compile(r"run|.*\.run|.*\.training")
 ARRAYS = {".mrc", ".rec", ".map", ".st", ".ali"}
-TEXT = {".star", ".csv", ".tsv", ".txt", ".tbl", ".doc", ".rawtlt", ".md", ".am"}
+TEXT = {
+    ".star",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".tbl",
+    ".doc",
+    ".rawtlt",
+    ".tlt",
+    ".xf",
+    ".defocus",
+    ".aln",
+    ".mdoc",
+    ".md",
+    ".am",
+}
 
 UNSTABLE_KEYS = re.compile(r"version|creat|time$|date|second|token|colou?r|uuid|history|sha256|path$", re.IGNORECASE)
 """Of JSON objects: what differs from run to run, or is free to change."""

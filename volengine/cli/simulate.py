@@ -32,10 +32,18 @@ from volengine.tasks.simulate.verb import SIMULATE, samples_of
 @click.option("-n", "--count", default=1, show_default=True, help="How many samples.")
 @click.option("--first", default=1, show_default=True, help="Number of the first sample.")
 @click.option("--seed", type=int, help="Another seed than the recipe's.")
+@click.option("--strict", is_flag=True, help="A sample fails if not all that the recipe counts found a place.")
 @click.option("--list", "listed", is_flag=True, help="List presets and structures of the package, and end.")
 @recipe_options(RunOptions)
 def command(
-    recipe_file: str | None, out: str | None, count: int, first: int, seed: int | None, listed: bool, **values: Any
+    recipe_file: str | None,
+    out: str | None,
+    count: int,
+    first: int,
+    seed: int | None,
+    strict: bool,
+    listed: bool,
+    **values: Any,
 ) -> None:
     """Simulate samples of RECIPE_FILE (YAML, or the name of a preset): specimen, tilt series, tomogram, truth."""
     options = from_options(RunOptions, values)
@@ -46,7 +54,7 @@ def command(
         raise click.UsageError("Give a RECIPE_FILE (or a preset: volengine simulate --list) and --out.")
     known = recipe_file in PRESETS and not Path(recipe_file).exists()
     given = preset(recipe_file) if known else read_yaml(recipe_file)
-    given |= {} if seed is None else {"seed": seed}
+    given |= ({} if seed is None else {"seed": seed}) | ({"strict": True} if strict else {})
     base = "." if known else str(Path(recipe_file).parent)
     jobs, run_dir = jobs_of(SIMULATE, samples_of(given, count, first, base), out, given, options)
     execute(jobs, run_dir, options)

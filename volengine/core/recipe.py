@@ -256,6 +256,10 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         return path_text(value)
     elif isinstance(value, hint):
         return value
+    if origin is tuple and isinstance(value, str) and args[0] in (int, float):
+        numbers = re.findall(r"[-+]?\d+(?:\.\d+)?", value)
+        if numbers and (args[-1] is Ellipsis or len(numbers) == len(args)):
+            raise InputError(f"{where} is {shown(value)}; it must be {_said(hint)}: [{', '.join(numbers)}].")
     quoted = hint is str and isinstance(value, (bool, int, float))
     hint_text = ' (in YAML: put it into quotes, "...")' if quoted else ""
     raise InputError(f"{where} is {shown(value)}; it must be {_said(hint)}{hint_text}.")

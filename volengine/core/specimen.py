@@ -65,6 +65,8 @@ class Template:
         Cubic angstrom of solvent that a weight of 1 V A^3 displaces.
     solid
         Whether it has a sharp surface (gold). A voxel that it fills less than half of is then not labelled.
+    atoms
+        Number of atoms that its points stand for; 0 if it was not made of atoms.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class Template:
     part: NDArray[np.uint8]
     displaced: float
     solid: bool = False
+    atoms: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.point) == len(self.weight) == len(self.part):

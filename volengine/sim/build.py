@@ -30,7 +30,7 @@ from volengine.sim.placing.regions import Regions, Seat, Surfaces, enclose
 from volengine.sim.recipe.membranes import LabelsRecipe
 from volengine.sim.recipe.particles import BeadsRecipe
 from volengine.sim.recipe.specimen import SpecimenRecipe
-from volengine.sim.scene import FilmDrawn, LabelBilayer, Scene
+from volengine.sim.scene import LABELLED_SHARE, FilmDrawn, LabelBilayer, Scene
 from volengine.sim.seeds import stream
 from volengine.sim.shapes.film import filled
 from volengine.sim.shapes.membranes import distance_to, surface_points
@@ -72,6 +72,11 @@ def label_thickness(recipe: LabelsRecipe, seed: int, sample: int) -> dict[int, f
 def ice_potential(scale: str) -> float:
     """Potential of vitreous ice in a scale of potentials, volt: that of ``cts`` is 10 of its units per molecule."""
     return 10 * CTS_UNIT / WATER_VOLUME if scale == "cts" else ICE_POTENTIAL
+
+
+def label_threshold(scale: str) -> float:
+    """Potential of particles from which on a voxel is labelled in a scale of potentials, volt."""
+    return LABELLED_SHARE * ice_potential(scale)
 
 
 def build(

@@ -18,7 +18,7 @@ of that of ice (about a third of the voxel is filled; for gold half). Otherwise 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -75,7 +75,7 @@ def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None =
     best = np.zeros(box.shape, np.float32)
     classes = np.zeros(box.shape, np.uint8)
     instances = np.zeros(box.shape, np.uint32)
-    least = np.full(box.shape if any(t.solid for t in scene.templates) else (), 0.5 * scene.ice)
+    least = np.full(box.shape if any(t.solid for t in scene.templates) else (), scene.threshold)
     for row, template in _touching(scene.placements, scene.templates, box, voxel_size):
         at, turn = scene.placements.position[row], scene.placements.quaternion[row]
         where = (moved(template, at, turn)) / voxel_size
@@ -97,7 +97,7 @@ def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None =
             classes[inside][stronger] = scene.classes[name]
             instances[inside][stronger] = scene.placements.instance[row]
             if least.ndim:
-                least[inside][stronger] = 0.5 / template.displaced if template.solid else 0.5 * scene.ice
+                least[inside][stronger] = 0.5 / template.displaced if template.solid else scene.threshold
     np.minimum(displaced, 1.0, out=displaced)
     empty = particles < least
     classes[empty] = 0
@@ -120,6 +120,39 @@ def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None =
         classes[mine] = scene.classes[scene.film.name]
         instances[mine] = scene.film.instance
     return Rendered(potential.astype(np.float32), classes, instances)
+
+
+def unlabelled(scene: Scene, voxel_size: float) -> list[tuple[Template, str]]:
+    """Templates that are placed, and those of their classes that no voxel of any copy shows.
+
+    Such particles are in the images and in the picks, but not in the atlas: their atoms are too sparse (a C-alpha
+    trace), or the voxels too large. Copies are looked at up to those that have a voxel; classes that count as
+    background are left out.
+
+    Parameters
+    ----------
+    scene
+        The specimen.
+    voxel_size
+        Voxel size, angstrom.
+    """
+    there = replace(scene, membranes=(), labels=(), film=None)
+    found = []
+    for number, template in enumerate(scene.templates):
+        rows = np.flatnonzero(scene.placements.template == number)
+        missing = {name for name in template.classes if scene.classes[name]} if len(rows) else set()
+        for alone in (True, False):  # the potential of neighbours, in a filament, adds to its own
+            for row in rows:
+                if not missing:
+                    break
+                own = scene.placements[row : row + 1]
+                where = moved(template, own.position[0], own.quaternion[0]) / voxel_size
+                box = Box(index3(np.floor(where.min(0)).astype(int)), index3(np.floor(where.max(0)).astype(int) + 2))
+                made = render(replace(there, placements=own) if alone else there, box, voxel_size)
+                seen = set(np.unique(made.classes[made.instances == own.instance[0]]).tolist())
+                missing = {name for name in missing if scene.classes[name] not in seen}
+        found += [(template, name) for name in template.classes if name in missing]
+    return found
 
 
 def distances(scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None) -> NDArray[np.float32]:

@@ -20,6 +20,9 @@ from volengine.sim.recipe.film import FilmRecipe
 from volengine.sim.seeds import stream
 from volengine.sim.shapes.film import Film, draw_film
 
+LABELLED_SHARE = 0.5
+"""A voxel is labelled from this share of the potential of ice on: about a third of it is filled with protein."""
+
 
 @dataclass(frozen=True)
 class FilmDrawn:
@@ -107,6 +110,11 @@ class Scene:
     scale: Literal["peng", "cts"] = "peng"
     film: FilmDrawn | None = None
     labels: tuple[LabelBilayer, ...] = ()
+
+    @property
+    def threshold(self) -> float:
+        """Potential of particles from which on a voxel is labelled, volt; solid ones (gold) have their own."""
+        return LABELLED_SHARE * self.ice
 
     @property
     def objects(self) -> int:

@@ -235,6 +235,19 @@ def test_vesicles_keep_their_gap_and_their_walls(seed: int) -> None:
     assert [m.distance.tobytes() for m in again] == [m.distance.tobytes() for m in placed]
 
 
+def test_vesicles_find_their_places_in_a_thin_slab() -> None:
+    """Of radii from 12 to 40 nm only those up to about 21 fit between the walls; all are found nevertheless."""
+    size = (500.0, 2400.0, 2400.0)
+    placed = place_vesicles(stream(4, "v"), size, VesiclesRecipe(count=6, radius_nm=(12, 40)), walls="z")
+    assert len(placed) == 6
+    meshes = [surface_mesh(m)[0] for m in placed]
+    assert min(mesh[:, 0].min() for mesh in meshes) > 39
+    assert max(mesh[:, 0].max() for mesh in meshes) < 461
+    middle = [float(mesh[:, 0].mean()) for mesh in meshes]
+    assert np.ptp(middle) > 10  # not all in the middle
+    assert place_vesicles(stream(4, "v"), size, VesiclesRecipe(count=1, radius_nm=(30, 40)), walls="z") == ()
+
+
 def test_vesicles_that_may_be_cut_cross_walls() -> None:
     recipe, size = VesiclesRecipe(count=2, radius_nm=(30, 40), cut=True), (400.0, 1500.0, 1500.0)
     cut = place_vesicles(stream(1, "v"), size, recipe, walls="z")

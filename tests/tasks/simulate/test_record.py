@@ -33,8 +33,9 @@ RICH: dict[str, Any] = {
 
 def files(out: Path) -> set[str]:
     """All but the run folder and the inside of stores."""
-    found = {path.relative_to(out) for path in out.glob("*/*")} | {p.relative_to(out) for p in out.glob("truth/*/*")}
-    return {str(path) for path in found if path.parts[0] != "run" and path.parts != ("truth", "s_0001")}
+    deeper = [*out.glob("truth/*/*"), *out.glob("tilts/s_0001/*")]
+    found = {path.relative_to(out) for path in (*out.glob("*/*"), *deeper)}
+    return {str(path) for path in found if path.parts[0] != "run" and path.parts[1:] != ("s_0001",)}
 
 
 def listed(out: Path) -> set[str]:

@@ -151,6 +151,8 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(tmp_path: Path) -> No
     ("parts", "error", "message"),
     [
         ({"seed": "a"}, InputError, "seed is 'a'"),
+        ({"specimen": {"shape": "50,400,400"}}, InputError, r"a list of 3 whole numbers: \[50, 400, 400\]"),
+        ({"dose": {"total_e_per_a2": {"unifrom": [3, 6]}}}, InputError, r"Did you mean \{uniform: \[3, 6\]\}"),
         ({"sed": 1}, InputError, "Did you mean 'seed'"),
         ({"specimen": {"layers": [{"species": [{"structure": "none.pdb"}]}]}}, MissingError, "no structure 'none.pdb'"),
         ({"specimen": {"voxel_size": {"uniform": [3]}}}, InputError, "specimen.voxel_size: uniform needs two numbers"),
@@ -188,6 +190,31 @@ def test_wrong_recipes_are_refused_before_anything_is_written(
     with pytest.raises(error, match=message):
         simulate(changed(**parts), str(out), 1, QUIET)
     assert not (out / "tomograms").exists()
+
+
+def test_a_molecule_is_put_back_by_its_pick_alone(made: Path) -> None:
+    """RELION's convention, by SciPy: the rotation into the tomogram is the inverse of Rz(rot) Ry(tilt) Rz(psi)."""
+    from scipy.spatial.transform import Rotation
+
+    from volengine.sim.atoms.standins import standin
+
+    potential = voxels(made / "specimens" / "s_0001.ome.zarr")
+    picks = read_picks(made / "picks" / "s_0001__big.star")
+    assert picks.euler is not None
+    template = standin("globule-900")
+    likeness = {}
+    for name, hand in (("right", 1.0), ("mirrored", -1.0)):
+        volume = np.zeros(potential.shape)
+        for place, angles in zip(picks.position_vox, picks.euler, strict=True):
+            turn = Rotation.from_euler("ZYZ", np.asarray(angles), degrees=True)
+            points = turn.inv().apply(template.point[:, ::-1] * [1, 1, hand])[:, ::-1] / 15 + place
+            index = np.round(points).astype(int)
+            inside = ((index >= 0) & (index < volume.shape)).all(axis=1)
+            np.add.at(volume, tuple(index[inside].T), template.weight[inside])
+        near = volume > 0.3 * volume.max()
+        likeness[name] = np.corrcoef(potential[near], volume[near])[0, 1]
+    assert likeness["right"] > 0.9
+    assert likeness["mirrored"] < likeness["right"] - 0.2
 
 
 def test_every_preset_can_be_planned_and_has_its_words() -> None:
@@ -276,7 +303,7 @@ def test_phases_are_flipped_for_the_tomogram_alone(tmp_path: Path) -> None:
 def test_phases_are_flipped_by_what_the_microscope_reports(tmp_path: Path) -> None:
     values = {
         "name": "f",
-        "specimen": {"shape": [12, 40, 64], "voxel_size": 8.0, "layers": changed()["specimen"]["layers"][:1]},
+        "specimen": {"shape": [24, 40, 64], "voxel_size": 8.0, "layers": changed()["specimen"]["layers"][:1]},
         "tilts": {"angles_deg": [-50.0, 50.0], "angle_error_deg": 8.0},
         "reconstruct": {"phase_flip": True},
     }
@@ -285,7 +312,7 @@ def test_phases_are_flipped_by_what_the_microscope_reports(tmp_path: Path) -> No
     taken = voxels(tmp_path / "tilts" / "f_0001.ome.zarr")
     angles = [-50.0, 50.0]
     corrected = [phase_flip(image, 8.0, recipe.exposure.optics, a) for image, a in zip(taken, angles, strict=True)]
-    projector = Projector((12, 64), angles, 8.0)
+    projector = Projector((24, 64), angles, 8.0)
     assert np.array_equal(
         wbp(np.stack(corrected), projector, Filter()), voxels(tmp_path / "tomograms" / "f_0001.ome.zarr")
     )

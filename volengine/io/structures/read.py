@@ -27,6 +27,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.structure import Atoms, Structure, SubModel
 from volengine.io.structures.cache import unpacked
 from volengine.io.structures.names import ORIGIN, StructureName, block_class, parse_name, stem_and_format
+from volengine.io.structures.residues import completed
 
 if TYPE_CHECKING:
     import gemmi
@@ -42,7 +43,11 @@ FARTHEST = 1e7
 
 
 def read_structure(
-    path: str | os.PathLike[str], *, assembly: str | None = None, classes: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    assembly: str | None = None,
+    classes: Sequence[str] | None = None,
+    whole_residues: bool = False,
 ) -> Structure:
     """Read the atoms of a structure file.
 
@@ -57,6 +62,9 @@ def read_structure(
     classes
         Classes of the sub-models, in order, without those that mark the pivot; the last one is also the class of all
         that follow. Default: the names of the blocks of a CIF file with several blocks, else the file's name.
+    whole_residues
+        Add the atoms that amino acids and nucleotides lack, at the centroid of those that they have: a C-alpha trace
+        then weighs what the molecule weighs.
 
     Returns
     -------
@@ -87,7 +95,7 @@ def read_structure(
     for block, model in found:
         for rows in model.submodels():
             name = _class_of(named, block if len(found) > 1 else "", classes, [part.name for part in parts])
-            parts.append(SubModel(name, _atoms(path, model, rows, assembly, keep_all=ORIGIN in name.lower())))
+            parts.append(SubModel(name, _atoms(path, model, rows, assembly, ORIGIN in name.lower(), whole_residues)))
     whole = [part for part in parts if ORIGIN not in part.name.lower()]
     if not any(len(part.atoms) for part in whole):
         raise FormatError(f"{path}: no atoms are left without waters and ions; is it a structure of a molecule?")
@@ -257,8 +265,11 @@ def _copies(assembly: gemmi.Assembly) -> list[_Copy]:
     return found
 
 
-def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, *, keep_all: bool) -> Atoms:
-    """Return the atoms of one sub-model: the kept ones, copied by the operators of the assembly."""
+def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, keep_all: bool, whole: bool) -> Atoms:
+    """Return the atoms of one sub-model: the kept ones, and with ``whole`` those that their residues lack.
+
+    They are copied by the operators of the assembly.
+    """
     kept = np.ones(rows.stop - rows.start, bool)
     if not keep_all:
         kept &= _highest_occupancy(table, rows)
@@ -275,14 +286,22 @@ def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, *, keep
     position = table.position[rows]
     if not (np.abs(position[kept]) < FARTHEST).all():
         raise FormatError(f"{path}: an atom has no position, or one beyond {FARTHEST:g} A; is the file damaged?")
+    row = np.flatnonzero(kept)
+    position, element = position[row], element[row]
+    if whole and not keep_all:
+        lacking, number, at_centre = completed(
+            table.residues(rows)[row], table.residue_name[rows][row], element, position
+        )
+        row = np.append(row, row[lacking])
+        element, position = np.append(element, number), np.append(position, at_centre, axis=0)
     copies = _chosen(path, table, assembly)
     if copies is None or keep_all:
-        return Atoms(position[kept][:, ::-1], element[kept])
+        return Atoms(position[:, ::-1], element)
     if not all((np.abs(np.append(*both)) < FARTHEST).all() for copy in copies for both in copy.operators):
         raise FormatError(
             f"{path}: an operator of the assembly is no number, or beyond {FARTHEST:g}; use assembly 'file'."
         )
-    groups = [(np.flatnonzero(kept & _members(table, rows, copy)), copy.operators) for copy in copies]
+    groups = [(np.flatnonzero(_members(table, rows, copy)[row]), copy.operators) for copy in copies]
     count = sum(len(members) * len(operators) for members, operators in groups)
     if count > MAX_ATOMS:
         raise InputError(f"{path}: the assembly has {count:,} atoms, more than {MAX_ATOMS:,}; use assembly 'file'.")

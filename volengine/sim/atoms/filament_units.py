@@ -14,10 +14,17 @@ from volengine.core.errors import InputError
 from volengine.core.specimen import Template
 from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL
 
-_LOBES: dict[str, tuple[tuple[float, float, float, float], ...]] = {  # z, y, x, radius in angstrom, about the pivot
-    "actin": ((-6, 0, 8, 18.2), (6, 0, 27, 18.2)),  # 42 kDa: inner and outer domain
-    "cofilactin": ((-6, 0, 8, 18.2), (6, 0, 27, 18.2), (-16, 28, 24, 17.7)),  # and 19 kDa of cofilin
-    "microtubule": ((-20.3, 0, 0, 24.3), (20.3, 0, 0, 24.3)),  # alpha and beta tubulin, 50 kDa each
+OUTWARD_A = 5.0
+"""How far outside of its pivot the mass of a tubulin dimer lies: the wall of a real microtubule of 13 protofilaments is
+densest at 106 A from the axis, and protofilaments touch at 101 A."""
+
+_LOBES: dict[str, tuple[tuple[float, ...], ...]] = {  # z, y, x about the pivot, and semi-axes z, y, x, angstrom
+    "actin": ((-6, 0, 8, *[18.2] * 3), (6, 0, 27, *[18.2] * 3)),  # 42 kDa: inner and outer domain
+    # and 19 kDa of cofilin
+    "cofilactin": ((-6, 0, 8, *[18.2] * 3), (6, 0, 27, *[18.2] * 3), (-16, 28, 24, *[17.7] * 3)),
+    # alpha and beta tubulin, 50 kDa each: 41 A along the protofilament, 65 A through the wall (Nogales et al., Nature
+    # 391:199, 1998), and as wide as the mass then leaves
+    "microtubule": ((-20.45, 0, OUTWARD_A, 20.5, 21.7, 32.5), (20.45, 0, OUTWARD_A, 20.5, 21.7, 32.5)),
 }
 
 STEP = 4.0  # angstrom between the points of a stand-in; lobes of 12 A or less would not show
@@ -46,9 +53,9 @@ def unit_standin(kind: str, class_name: str = "") -> Template:
     z, y, x = np.meshgrid(line, line, line, indexing="ij")
     filled = np.zeros(z.shape, bool)
     volume = 0.0
-    for z0, y0, x0, radius in _LOBES[kind]:
-        filled |= (z - z0) ** 2 + (y - y0) ** 2 + (x - x0) ** 2 <= radius**2
-        volume += 4 / 3 * math.pi * radius**3
+    for z0, y0, x0, a, b, c in _LOBES[kind]:
+        filled |= ((z - z0) / a) ** 2 + ((y - y0) / b) ** 2 + ((x - x0) / c) ** 2 <= 1
+        volume += 4 / 3 * math.pi * a * b * c
     points = np.stack([z[filled], y[filled], x[filled]], axis=1).astype(np.float32)
     count = len(points)
     weight = np.full(count, PROTEIN_POTENTIAL * volume / count, np.float32)

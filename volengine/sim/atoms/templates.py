@@ -110,7 +110,7 @@ def template_of(
         raise InputError(f"Structure {structure.name!r} weighs nothing in the scale {scale!r}; has it heavy atoms?")
     point -= _pivot(structure, point, weight, pivot)
     gathered = _gathered(point, weight, part_of, voxel_size / CELLS_PER_VOXEL)
-    return Template(structure.name, known, *gathered, displaced=volume / total)
+    return Template(structure.name, known, *gathered, displaced=volume / total, atoms=len(weight))
 
 
 def alone(structure: Structure) -> list[Structure]:

@@ -3,7 +3,7 @@
 The centreline of a filament is a discrete worm-like chain: from one node to the next it turns by a small random angle
 about an axis across it, so that the mean cosine of the angle between directions ``s`` apart is ``exp(-s / P)`` (Kratky
 & Porod 1949; ``P`` is the persistence length). Each node has one unit, turned by the twist, or a ring of units
-(microtubules).
+(microtubules): a left-handed helix, along which the azimuth falls as it rises.
 
 >>> node = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)  # position and frame: the filament runs along z
 >>> kind = FilamentKind(twist_deg=90.0, rise_a=30.0, persistence_um=10.0)
@@ -69,13 +69,16 @@ def units(kind: FilamentKind, position: Vector3, frame: Quaternion) -> list[tupl
     if kind.protofilaments == 1:
         return [(np.array(position), np.array(frame))]
     matrix = rotation_matrix(frame)[0][::-1, ::-1]
+    tilt = _about_x(-kind.skew_deg)
     found = []
     for number in range(kind.protofilaments):
-        spin = about_z(360 * number / kind.protofilaments)
+        # rising along the helix of monomers the azimuth falls; the twist of the height is that of the protofilaments
+        rise = number * kind.stagger_a
+        spin = about_z(kind.twist_deg * rise / kind.rise_a - 360 * number / kind.protofilaments)
         cosine, sine = spin[0] ** 2 - spin[3] ** 2, 2 * spin[0] * spin[3]
-        z, y, x = number * kind.start_a, sine * kind.radius_a, cosine * kind.radius_a
+        z, y, x = rise, sine * kind.radius_a, cosine * kind.radius_a
         at = np.array([p + row[0] * z + row[1] * y + row[2] * x for p, row in zip(position, matrix, strict=True)])
-        found.append((at, np.array(_times(frame, spin))))
+        found.append((at, np.array(_times(_times(frame, spin), tilt))))
     return found
 
 
@@ -111,15 +114,18 @@ def place_filaments(
     Filaments
         Fewer than requested if there was not enough space.
     """
-    grower = _Grower(rng, space, size_a, _ring(recipe.built, space.solid(template)), recipe)
+    solid = space.solid(template)
+    growers = [_Grower(rng, space, size_a, _ring(kind, solid), recipe, kind) for kind, _ in recipe.built]
+    upto = np.cumsum([share for _, share in recipe.built])[:-1]
     parts: list[Placements] = []
     lines: dict[int, Floats] = {}
     while len(lines) < recipe.count:
+        grower = growers[int(np.searchsorted(upto, rng.random(), "right")) if len(growers) > 1 else 0]
         nodes = grower.filament()
         if nodes is None:
             break
         number = first_instance + len(lines)
-        rows = [unit for position, frame in nodes for unit in units(recipe.built, position, frame)]
+        rows = [unit for position, frame in nodes for unit in units(grower.kind, position, frame)]
         which = np.full(len(rows), template_number, np.int32)
         same = np.full(len(rows), number, np.int32)
         position, quaternion = (np.array(values) for values in zip(*rows, strict=True))
@@ -147,6 +153,7 @@ class _Grower:
     size: Vector3
     ring: Solid  # all units at a node
     recipe: FilamentsRecipe
+    kind: FilamentKind
 
     def filament(self) -> list[Node] | None:
         """The nodes of a filament at a random place; ``None`` if it does not fit."""
@@ -165,7 +172,7 @@ class _Grower:
     def _grown(self, begin: Vector3, frame: Quaternion) -> list[Node] | None:
         """Grow a filament from a place, onward, then backward, and take its cells; ``None`` if it is too short."""
         low, high = (10 * length for length in self.recipe.length_nm)
-        kind = self.recipe.built
+        kind = self.kind
         wanted = max(math.ceil((low + (high - low) * float(self.rng.random())) / kind.rise_a) + 1, 2)
         if not self._free(begin, frame):
             return None
@@ -184,7 +191,7 @@ class _Grower:
 
     def _step(self, position: Vector3, frame: Quaternion, backward: bool) -> Node | None:
         """The next node; ``None`` if no tried turn is free."""
-        kind = self.recipe.built
+        kind = self.kind
         twist = about_z(-kind.twist_deg if backward else kind.twist_deg)
         for attempt in range(RETRIES + 1 if kind.persistence_um < STIFF_UM else 1):
             wide = kind.bend + attempt * math.radians(WIDER_DEG)
@@ -231,11 +238,23 @@ def _bend(bend: tuple[float, float]) -> Quaternion:
 
 
 def about_z(angle_deg: float) -> Quaternion:
-    """Quaternion of a turn about z; rounded, because the last bits of sines differ between machines."""
+    """Quaternion of a turn about z."""
+    w, z = _halved(angle_deg)
+    return w, 0.0, 0.0, z
+
+
+def _about_x(angle_deg: float) -> Quaternion:
+    """Quaternion of a turn about x."""
+    w, x = _halved(angle_deg)
+    return w, x, 0.0, 0.0
+
+
+def _halved(angle_deg: float) -> tuple[float, float]:
+    """Cosine and sine of half an angle; rounded, because the last bits of sines differ between machines."""
     half = math.radians(angle_deg) / 2
-    w, z = round(math.cos(half), 13), round(math.sin(half), 13)
-    length = math.sqrt(w * w + z * z)
-    return w / length, 0.0, 0.0, z / length
+    w, s = round(math.cos(half), 13), round(math.sin(half), 13)
+    length = math.sqrt(w * w + s * s)
+    return w / length, s / length
 
 
 def _axis(q: Quaternion) -> Vector3:

@@ -34,6 +34,8 @@ class SpeciesRecipe(Recipe):
         How often it is drawn, relative to the layer's other species.
     assembly
         Name of the biological assembly, or ``file`` for the atoms as deposited; default: the file's first assembly.
+    whole_residues
+        Give a residue of which the structure lists a part (a C-alpha trace) the weight of the whole residue.
     total
         For an MRC density: its integrated potential, V A^3; default: that of protein of the same volume.
     threshold
@@ -55,6 +57,7 @@ class SpeciesRecipe(Recipe):
     concentration_um: float | None = None
     weight: float = 1.0
     assembly: str | None = None
+    whole_residues: bool = False
     total: float | None = None
     threshold: float | None = None
     invert: bool = False

@@ -36,7 +36,8 @@ SHARPEST = 50.0  # angstrom: smallest radius of curvature
 SPACING = 8.0  # angstrom: spacing of the grids of distances
 GAP = 70.0  # angstrom: smallest distance between two mid-planes
 WALL_GAP = 40.0  # angstrom: smallest distance between a mid-plane and a wall
-TRIES = 20  # positions tried for each vesicle
+SHAPES = 20  # shapes tried for each vesicle
+TRIES = 20  # positions tried for each shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,35 +211,53 @@ def place_vesicles(
     -------
     The vesicles in the order in which they were placed. There are fewer than the recipe's ``count`` if no position was
     found for some.
+
+    Positions are drawn where the walls leave room, and after some that are taken the shape is drawn again. So in a thin
+    slab large vesicles are rarer than the recipe's range says.
     """
     placed: list[Membrane] = []
     known = [(m, _inner_point(m)) for m in others]
     low, high = recipe.radius_nm
     for _ in range(recipe.count):
-        radius = _uniform(rng, (10 * low, 10 * high))
-        shape = draw_shape(rng, radius, _uniform(rng, recipe.sphericity))
-        cloud, _ = shape.cloud(spread(radius))
-        for _ in range(TRIES):
-            centre = np.array([share * length for share, length in zip(rng.random(3), size_a, strict=True)])
-            here = cloud.moved(centre)
-            if not _fits(here.point, size_a, "" if recipe.cut else walls):
-                continue
-            if not _free(here.point, shape, centre, known):
-                continue
-            new = closed_membrane(here, name=recipe.name, instance=first_instance + len(placed))
-            placed.append(new)
-            known.append((new, centre))
-            break
+        for _ in range(SHAPES):
+            radius = _uniform(rng, (10 * low, 10 * high))
+            shape = draw_shape(rng, radius, _uniform(rng, recipe.sphericity))
+            cloud, _ = shape.cloud(spread(radius))
+            centre = _place(rng, cloud.point, shape, _room(cloud.point, size_a, "" if recipe.cut else walls), known)
+            if centre is not None:
+                new = closed_membrane(cloud.moved(centre), name=recipe.name, instance=first_instance + len(placed))
+                placed.append(new)
+                known.append((new, centre))
+                break
     return tuple(placed)
 
 
-def _fits(points: Floats, size_a: Vector3, walls: str) -> bool:
-    """Whether a surface has the required distance from the walls."""
+def _place(
+    rng: np.random.Generator,
+    points: Floats,
+    shape: Shape,
+    room: tuple[Floats, Floats],
+    known: list[tuple[Membrane, Floats | None]],
+) -> Floats | None:
+    """A centre at which a surface about 0 is free; ``None`` if the room is none, or no position was found."""
+    low, high = room
+    if (low > high).any():
+        return None
+    for _ in range(TRIES):
+        centre: Floats = low + (high - low) * rng.random(3)
+        if _free(points + centre, shape, centre, known):
+            return centre
+    return None
+
+
+def _room(points: Floats, size_a: Vector3, walls: str) -> tuple[Floats, Floats]:
+    """The lowest and the highest centre at which a surface about 0 has the required distance from the walls."""
+    low, high = np.zeros(3), np.array(size_a, np.float64)
     for axis, letter in enumerate("zyx"):
-        low, high = points[:, axis].min(), points[:, axis].max()
-        if letter in walls and (low < WALL_GAP or high > size_a[axis] - WALL_GAP):
-            return False
-    return True
+        if letter in walls:
+            low[axis] = WALL_GAP - float(points[:, axis].min())
+            high[axis] -= WALL_GAP + float(points[:, axis].max())
+    return low, high
 
 
 def _free(points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membrane, Floats | None]]) -> bool:

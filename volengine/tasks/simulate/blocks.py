@@ -20,6 +20,7 @@ from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.simulate.description import SpecimenFacts
+from volengine.tasks.simulate.placed import refuse_unlabelled, refuse_unplaced
 from volengine.tasks.simulate.structures import StructureFile, flags_of, monomers_of, templates_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def place_specimen(
     classes: dict[str, int],
     seed: int,
     sample: int,
+    strict: bool = False,
 ) -> Result:
     """Kernel: read the structures, place all particles, membranes and filaments, and return the scene as a table.
 
@@ -48,12 +50,19 @@ def place_specimen(
         The id of each class name.
     seed, sample
         Seed of the recipe and number of the sample; together they choose the streams of random numbers.
+    strict
+        Whether it is an error that fewer objects were placed than requested.
 
     Returns
     -------
     Result
         The table of the scene (:meth:`volengine.sim.scene.Scene.to_table`), with ``report``: the numbers that were
         requested and placed, as JSON text.
+
+    Raises
+    ------
+    InputError
+        Nothing found a place, or with ``strict`` not everything; or particles of a class have no voxel in the atlas.
     """
     from volengine.sim.build import Particle, build
     from volengine.sim.recipe.specimen import SpecimenRecipe
@@ -70,6 +79,8 @@ def place_specimen(
     notes = [note for note in report if note["step"] == "labels"]
     for note, *voxels in zip(notes, *(table["voxels"] for table in drawn.values()), strict=True):
         note["placed"] = int(sum(voxels) > 0)
+    refuse_unplaced(report, scene, recipe, strict)
+    refuse_unlabelled(scene, recipe)
     table = {**scene.to_table(), "report": np.array(json.dumps(report))}
     return Result(table=table, counts={"objects": scene.objects})
 

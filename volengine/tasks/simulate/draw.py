@@ -17,6 +17,7 @@ True
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -62,10 +63,20 @@ def drawn(values: Any, seed: int, sample: int, where: str = "") -> Any:
         if len(values) == 1 and next(iter(values)) in KINDS:
             kind, bounds = next(iter(values.items()))
             return drawn(_draw(str(kind), bounds, seed, sample, where), seed, sample, where + ".")
+        if len(values) == 1:
+            _not_misspelt(*next(iter(values.items())), where)
         return {key: drawn(value, seed, sample, f"{where}.{key}".lstrip(".")) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
         return [drawn(value, seed, sample, f"{where}[{number}]") for number, value in enumerate(values)]
     return values
+
+
+def _not_misspelt(key: Any, bounds: Any, where: str) -> None:
+    """Refuse a mapping that seems to be a distribution with a wrong name."""
+    near = difflib.get_close_matches(str(key).lower(), KINDS, n=1, cutoff=0.7)
+    if near and isinstance(bounds, (list, tuple)):
+        shown = ", ".join(str(value) for value in bounds)
+        raise InputError(f"{where}: there is no distribution {key!r}. Did you mean {{{near[0]}: [{shown}]}}?")
 
 
 def _draw(kind: str, bounds: Any, seed: int, sample: int, where: str) -> Any:

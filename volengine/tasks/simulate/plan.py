@@ -14,6 +14,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
 from volengine.io.stores import located
+from volengine.sim.build import label_threshold
 from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.simulate.inputs import SampleInputs
@@ -98,7 +99,10 @@ class SampleStages:
         store = join_url(self.sample.out, "tomograms", f"{self.sample.name}.ome.zarr")
         dtype = "uint8" if kind == "atlas" else "uint32"
         like = self.sample.like(store, self.sample.shape)
-        facts = {"classes": self.classes} if kind == "atlas" else {}
+        facts: dict[str, object] = {}
+        if kind == "atlas":
+            volt = label_threshold(self.sample.recipe.specimen.scale)
+            facts = {"classes": self.classes, "labelled_from_volt": round(volt, 4)}
         return image_spec(store, like, dtype=dtype, kind="labels", group=f"labels/{kind}", facts=facts)
 
     def _potential(self) -> ImageSpec:
@@ -131,9 +135,10 @@ class SampleStages:
                 "classes": self.classes,
                 "seed": recipe.seed,
                 "sample": self.sample.number,
+                **({"strict": True} if recipe.strict else {}),  # what was made without stays valid
             },
             tables={"labels": TableInput("labels", "all")} if self.inputs.piece else {},
-            version=2,
+            version=3,
             emits=True,
             kernel_bytes=kernel_bytes(
                 _PLACE,

@@ -131,6 +131,8 @@ class SimulateRecipe(Recipe):
         How the tomogram is reconstructed.
     keep
         What is written in addition to the tomogram and its labels.
+    strict
+        A sample in which fewer objects found a place than ``count`` asks for fails; otherwise this is said.
 
     Examples
     --------
@@ -147,6 +149,7 @@ class SimulateRecipe(Recipe):
     exposure: Exposure = field(default_factory=Exposure)
     reconstruct: ReconstructRecipe = field(default_factory=ReconstructRecipe)
     keep: KeepRecipe = field(default_factory=KeepRecipe)
+    strict: bool = False
 
     def check(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name):

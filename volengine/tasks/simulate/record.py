@@ -7,7 +7,6 @@ files that only the old list has are deleted, so that the truth of the old sampl
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from volengine.core.errors import FormatError
 from volengine.core.json_text import parse_object
 from volengine.tasks.common.layout import join_url
+from volengine.tasks.simulate.placed import shortfalls
 
 FOLDERS = ("tomograms", "tilts", "ideal", "noise_free", "even", "odd", "specimens", "distances", "picks", "truth")
 """The folders that hold a sample's files. Nothing is deleted outside of them, even if a record lists it."""
@@ -82,21 +82,15 @@ def missing(out: str, name: str) -> str:
         return ""
     except KeyError:
         raise FormatError(f"{out}: the record of the sample {name!r} is damaged: it has no 'placed'.") from None
-    asked: Counter[str] = Counter()
-    placed: Counter[str] = Counter()
     try:
-        for step in steps:
-            if step["asked"] is not None:
-                asked[step["name"]] += step["asked"]
-                placed[step["name"]] += step["placed"]
+        return shortfalls(steps)
     except (LookupError, TypeError) as error:
         raise FormatError(f"{out}: the record of the sample {name!r} is damaged ({error}).") from error
-    return ", ".join(f"{what}: {placed[what]} of {count}" for what, count in asked.items() if placed[what] < count)
 
 
 def _made_from(facts: Mapping[str, Any]) -> tuple[Any, ...]:
     """The facts that determine the content of a sample's files."""
-    recipe = {key: value for key, value in facts["recipe"].items() if key != "keep"}
+    recipe = {key: value for key, value in facts["recipe"].items() if key not in ("keep", "strict")}
     digests = {text: source["digest"] for text, source in facts["structures"].items()}
     return recipe, digests, facts["volengine"]
 

@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from volengine.core.errors import MissingError
 from volengine.core.specimen import Template
 from volengine.io.hashing import check_file, file_digest
@@ -97,7 +99,10 @@ def structure_file(text: str, base: str) -> StructureFile:
 
 def class_names(recipe: SpecimenRecipe, files: Mapping[str, StructureFile]) -> set[str]:
     """Names of all classes that a specimen may have; reads structure files for the names of their sub-models."""
-    names = {f.class_name for f in recipe.filaments} | {v.name for v in recipe.vesicles}
+    names = {v.name for v in recipe.vesicles}
+    for filaments in recipe.filaments:
+        unit = monomers_of(filaments, files, recipe)
+        names |= set(unit.classes) if unit else {filaments.class_name}
     names |= {s.name for s in recipe.sheets}
     names |= set(recipe.labels.names.values()) if recipe.labels else set()
     names |= {extra.name for extra in (recipe.beads, recipe.film) if extra is not None}
@@ -124,18 +129,30 @@ def monomers_of(
 ) -> Template | None:
     """The template of a filament's unit; ``None`` for the procedural unit.
 
-    The template's z axis is the axis of the filament. For microtubules the pivot of a dimer is its centre, and a dimer
-    whose longest direction is more than :data:`ACROSS_DEG` from the axis is turned.
+    The template's z axis is the axis of the filament. For microtubules the pivot of a dimer lies ``OUTWARD_A`` inside
+    of its centre, and a dimer whose longest direction is more than :data:`ACROSS_DEG` from the axis is turned.
+    Sub-models of several classes keep their classes unless the recipe names one.
     """
     if not filaments.structure:
         return None
+    from volengine.sim.atoms.filament_units import OUTWARD_A
     from volengine.sim.atoms.templates import aligned
 
     ring = filaments.kind == "microtubule"
-    species = SpeciesRecipe(structure=filaments.structure, name=filaments.class_name, flags=("complex",))
+    species = SpeciesRecipe(
+        structure=filaments.structure,
+        name=filaments.name,
+        flags=("complex",),
+        whole_residues=filaments.whole_residues,
+    )
     file = files[filaments.structure]
     template = _templates(species, file, recipe.voxel_size, recipe.scale, "centre" if ring else "axis")[0]
-    return aligned(template, tolerance_deg=ACROSS_DEG) if ring else template
+    if len(template.classes) == 1:
+        template = replace(template, classes=(filaments.class_name,))
+    if not ring:
+        return template
+    upright = aligned(template, tolerance_deg=ACROSS_DEG)
+    return replace(upright, point=upright.point + np.array([0, 0, OUTWARD_A], np.float32))
 
 
 @lru_cache(maxsize=64)
@@ -162,7 +179,9 @@ def _of_atoms(
     from volengine.sim.atoms.templates import alone, template_of
 
     given = species.name or (file.name if file.name in SHIPPED else "")
-    structure = read_structure(file.path, assembly=species.assembly, classes=(given,) if given else None)
+    structure = read_structure(
+        file.path, assembly=species.assembly, classes=(given,) if given else None, whole_residues=species.whole_residues
+    )
     flags = flags_of(species, file)
     name = given or structure.name
     classes = ("distract",) if "distract" in flags and not given else None

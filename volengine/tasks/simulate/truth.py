@@ -63,6 +63,7 @@ def write_truth(
     texts[f"truth/{name}/tilts.csv"] = _rows(tilt_rows(tilts))
     if recipe["keep"]["tilts"]:
         texts[f"tilts/{name}.rawtlt"] = "".join(RAW_TILT.format(a) for a in tilts["nominal_deg"])
+        texts |= {f"tilts/{name}/{file}": text for file, text in series_files(recipe, name, tilts).items()}
     for place, text in texts.items():
         _write(join_url(out, place), text)
     meshes = _write_membranes(out, f"truth/{name}", scene, recipe["specimen"])
@@ -115,6 +116,26 @@ def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, 
             },
         )
     return found
+
+
+def series_files(recipe: Mapping[str, Any], name: str, tilts: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """What other programs read beside a tilt series, by file name: see :mod:`volengine.io.tilts.write`."""
+    from volengine.io.tilts.write import SeriesFacts, tilt_files
+
+    optics, (_, height, width) = recipe["exposure"]["optics"], recipe["specimen"]["shape"]
+    series = SeriesFacts(
+        name=file_name(name),
+        shape=(height, width),
+        pixel_a=recipe["specimen"]["voxel_size"],
+        nominal_deg=tuple(tilts["nominal_deg"]),
+        true_deg=tuple(tilts["true_deg"]),
+        shift_a=tuple(zip(tilts["shift_y"], tilts["shift_x"], strict=True)),
+        dose=tuple(tilts["dose"]),
+        before=tuple(tilts["before"]),
+        defocus_um=optics["defocus_um"],
+        voltage_kv=optics["voltage_kv"],
+    )
+    return tilt_files(series)
 
 
 def specimen_rows(scene: Scene) -> Iterator[list[Any]]:

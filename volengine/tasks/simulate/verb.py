@@ -28,6 +28,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.engine.run import run_jobs
 from volengine.tasks.common.jobs import Request, Verb, jobs_of
+from volengine.tasks.simulate.classes import refuse_unknown_classes
 from volengine.tasks.simulate.draw import sample_recipe
 from volengine.tasks.simulate.inputs import SampleInputs
 from volengine.tasks.simulate.plan import plan_simulate
@@ -52,6 +53,7 @@ def request(
     """Draw the recipe of one sample, and find its structures and its label volume."""
     drawn = sample_recipe(recipe, given.number)
     inputs = SampleInputs.find(given.number, given.name, drawn.specimen, given.base, options.identity)
+    refuse_unknown_classes(recipe, drawn.specimen, inputs.structures)
     return Request(given.name, inputs, drawn, out)
 
 
