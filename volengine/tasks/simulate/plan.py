@@ -133,7 +133,7 @@ class SampleStages:
                 "sample": self.sample.number,
             },
             tables={"labels": TableInput("labels", "all")} if self.inputs.piece else {},
-            version=2,
+            version=3,
             emits=True,
             kernel_bytes=kernel_bytes(
                 _PLACE,
