@@ -62,6 +62,7 @@ PHYSICS: dict[str, dict[str, Any]] = {
     "200 nm, 60 e": {"ice": {"thickness_nm": 200}, "damage": {}, "dose": 60},
     "interface": {"ice": {"interface_per_nm2": 0.01}, "damage": {}},
     "weighted": {"ice": {}, "damage": {}, "reconstruct": {"dose_weight": True}},
+    "sirt": {"ice": {}, "damage": {}, "reconstruct": {"method": "sirt"}},
 }
 
 

@@ -115,7 +115,7 @@ class Occupancy:
     @property
     def volume(self) -> float:
         """Volume of the box without its vacuum, cubic angstrom."""
-        return math.prod(self.edge.tolist()) * self._filled
+        return float(math.prod(self.edge.tolist())) * self._filled
 
     @property
     def density(self) -> float:
