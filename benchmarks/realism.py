@@ -53,6 +53,8 @@ SCENE: dict[str, Any] = {
     "keep": {"tilts": False},
 }
 """Two microtubules in ice: what is on the real tomogram that they are compared with."""
+INNER = Box((2, 4, 36), (38, 196, 164))
+"""The part of the scene that is seen in all images: steep rays to voxels near the sides in x miss the volume."""
 FORMER_B = 0.088
 """B per dose of the damage before, 4 S with Parakeet's S of 0.022, square angstrom per e/A^2."""
 PHYSICS: dict[str, dict[str, Any]] = {
@@ -63,6 +65,12 @@ PHYSICS: dict[str, dict[str, Any]] = {
     "interface": {"ice": {"interface_per_nm2": 0.01}, "damage": {}},
     "weighted": {"ice": {}, "damage": {}, "reconstruct": {"dose_weight": True}},
     "sirt": {"ice": {}, "damage": {}, "reconstruct": {"method": "sirt"}},
+    "sirt, 200 nm, 60 e": {
+        "ice": {"thickness_nm": 200},
+        "damage": {},
+        "dose": 60,
+        "reconstruct": {"method": "sirt"},
+    },
 }
 
 
@@ -164,7 +172,8 @@ def scenes(out: Path) -> dict[str, dict[str, Any]]:
         folder = out / name.replace(" ", "_").replace(",", "")
         simulate(recipe, str(folder), 1, volengine.RunOptions(progress=False))
         store = f"{folder}/tomograms/scene_0001.ome.zarr"
-        found[name] = measured(-read(store), read(f"{store}#labels/atlas"))  # molecules bright, as in the real one
+        grey, atlas = (read(place, INNER) for place in (store, f"{store}#labels/atlas"))
+        found[name] = measured(-grey, atlas)  # molecules bright, as in the real one
     return found
 
 
