@@ -19,7 +19,7 @@ SIZE = (600.0, 1500.0, 1500.0)
 EVEN = IceRecipe(thickness_nm=90, roughness_nm=0, interface_per_nm2=0.03)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(tilt=st.floats(-60, 60), pixel=st.sampled_from([7.5, 10.0, 15.0]), seed=st.integers(0, 99))
 def test_images_hold_as_much_protein_as_the_surfaces_that_they_see(tilt: float, pixel: float, seed: int) -> None:
     """Two surfaces of density d add 2 d / cos(tilt) chains per area of image, up to the number's fluctuation."""

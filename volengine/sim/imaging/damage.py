@@ -10,8 +10,8 @@ named after CryoTomoSim blur the image and add noise; they imitate data sets mad
 >>> point = np.zeros((9, 9), np.float32); point[4, 4] = 100
 >>> first = damaged(point, 2.0, Damage(), doses=(0.0, 2.0))
 >>> last = damaged(point, 2.0, Damage(), doses=(98.0, 2.0))
->>> bool(first.max() > last.max()), round(float(last.sum() / 100), 2)
-(True, 1.0)
+>>> round(float(first.max()), 1), round(float(last.max()), 1)
+(93.2, 2.8)
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def critical_dose(k: ArrayLike, voltage_kv: float = 300.0) -> Floats:
 
     Examples
     --------
-    >>> float(critical_dose(1 / 20).round(2)), float(critical_dose(1 / 20, 200).round(2))
-    (38.73, 30.98)
+    >>> float(critical_dose(1 / 20).round(1)), float(critical_dose(1 / 20, 200).round(1))
+    (38.7, 31.0)
     """
     frequency = np.asarray(k, float)
     with np.errstate(divide="ignore"):
