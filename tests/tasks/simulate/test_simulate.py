@@ -334,3 +334,16 @@ def test_nothing_is_placed_outside_of_ice_that_is_thinner_than_the_volume(tmp_pa
     other = tmp_path / "bare" / "tomograms" / "s_0001.ome.zarr"
     assert np.array_equal(voxels(stores[0], "labels/instances"), voxels(other, "labels/instances"))
     assert not np.array_equal(voxels(stores[0]), voxels(other))
+
+
+def test_noise_follows_the_ice_and_the_tilt_not_the_depth_of_the_volume(tmp_path: Path) -> None:
+    """The variance of counting noise is 1 / electrons: dose x area x DQE x exp(-thickness / (cos(tilt) 380 nm))."""
+    tilts, dose = {"angles_deg": [-60.0, 0.0, 60.0]}, {"total_e_per_a2": 6}
+    for depth, ice, thick in ((8, {}, 150), (20, {"thickness_nm": 300}, 300), (20, {"thickness_nm": 5}, 5)):
+        specimen = {"shape": [depth, 64, 64], "voxel_size": 10.0, "ice": {"roughness_nm": 0, **ice}}
+        out = tmp_path / f"{depth}-{thick}"
+        simulate({"name": "s", "specimen": specimen, "tilts": tilts, "dose": dose}, str(out), 1, QUIET)
+        images = voxels(out / "tilts" / "s_0001.ome.zarr")
+        for image, tilt in zip(images, tilts["angles_deg"], strict=True):
+            electrons = 2 * 100 * 0.84 * np.exp(-thick / (380 * np.cos(np.radians(tilt))))
+            assert image.var() == pytest.approx(1 / electrons, rel=0.1)  # 4096 pixels: 2.2 % by chance
