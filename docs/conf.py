@@ -33,7 +33,7 @@ MENU = {
     ],
     "Particles and scores": ["docs/how-to-picks", "docs/how-to-curate", "docs/how-to-stats", "docs/how-to-score"],
     "Membranes": ["docs/how-to-membranes", "docs/how-to-membranes-measures", "docs/how-to-membranes-picking"],
-    "Simulation": ["docs/simulate"],
+    "Simulation": ["docs/simulate", "docs/realism"],
     "Clusters": ["docs/how-to-cluster", "deploy/README", "deploy/local"],
     "Reference": ["docs/api", "docs/formats", "docs/glossary", "docs/design", "docs/benchmarks", "CHANGELOG"],
     "Project": ["CONTRIBUTING", "docs/release"],

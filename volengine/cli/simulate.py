@@ -16,7 +16,7 @@ from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.simulate.presets import PRESETS, preset
 from volengine.tasks.simulate.record import missing
-from volengine.tasks.simulate.verb import SIMULATE, samples_of
+from volengine.tasks.simulate.verb import SIMULATE, limits_of_samples, samples_of
 
 
 @click.command(
@@ -57,6 +57,8 @@ def command(
     given |= ({} if seed is None else {"seed": seed}) | ({"strict": True} if strict else {})
     base = "." if known else str(Path(recipe_file).parent)
     jobs, run_dir = jobs_of(SIMULATE, samples_of(given, count, first, base), out, given, options)
+    for text in limits_of_samples(given, count, first):
+        say(text)
     execute(jobs, run_dir, options)
     for job in () if options.dry_run else jobs:
         if short := missing(out, job.name):

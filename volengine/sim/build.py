@@ -32,7 +32,7 @@ from volengine.sim.recipe.particles import BeadsRecipe
 from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.scene import LABELLED_SHARE, FilmDrawn, LabelBilayer, Scene
 from volengine.sim.seeds import stream
-from volengine.sim.shapes.film import filled
+from volengine.sim.shapes.film import filled, ice_surfaces
 from volengine.sim.shapes.membranes import distance_to, surface_points
 from volengine.sim.shapes.sheets import across_z, sheet
 from volengine.sim.shapes.vesicles import place_vesicles
@@ -136,10 +136,11 @@ class _Builder:
     def run(
         self, particles: Sequence[Sequence[Particle]], monomers: Sequence[Template | None], walls: Walls
     ) -> tuple[Scene, Report]:
+        gap = self._vacuum()
         film = self._film()
         self._labels(walls)
         self._sheets()
-        self._vesicles()
+        self._vesicles(gap)
         regions = self._enclose()
         for number, monomer in enumerate(monomers):
             self._filaments(number, monomer)
@@ -159,6 +160,21 @@ class _Builder:
             tuple(self.labels),
         )
         return scene, self.report
+
+    def _vacuum(self) -> tuple[float, float]:
+        """Make cells outside of the ice vacuum; return the lowest and highest z (angstrom) between which all is ice."""
+        depth = self.recipe.size_a[0]
+        if self.recipe.ice.thickness_nm is None:  # thick enough, whatever the surfaces do
+            return 0.0, depth
+        grid = self.occupancy
+        surfaces = ice_surfaces(self.stream("ice"), self.recipe.size_a, self.recipe.ice)
+        z, y, x = ((np.arange(n) + 0.5) * edge for n, edge in zip(grid.shape, grid.edge, strict=True))
+        low, high = (height + depth / 2 for height in surfaces.heights(y[:, None], x))
+        for number, level in enumerate(z.tolist()):
+            outside = (level < low) | (level > high)
+            if outside.any():
+                grid.empty_mask(outside[None], corner=(number, 0, 0))
+        return max(float(low.max()), 0.0), min(float(high.min()), depth)
 
     def _film(self) -> FilmDrawn | None:
         recipe = self.recipe.film
@@ -217,12 +233,17 @@ class _Builder:
         points, _ = surface_points(new, 60.0, self.stream("crossing", self.next))
         return any(float(np.abs(distance_to(other, points)).min()) < SHEET_GAP for other in self.membranes)
 
-    def _vesicles(self) -> None:
-        walls = "".join(axis for axis in "zyx" if axis in self.recipe.walls)
+    def _vesicles(self, gap: tuple[float, float]) -> None:
+        """Place vesicles, between two heights (angstrom) beyond which there may be vacuum."""
+        depth, *across = self.recipe.size_a
+        thin = gap != (0.0, depth)
+        size = (max(gap[1] - gap[0], 0.0) if thin else depth, across[0], across[1])
+        walls = "".join(axis for axis in "zyx" if axis in self.recipe.walls or (thin and axis == "z"))
         for number, recipe in enumerate(self.recipe.vesicles):
             rng = self.stream("vesicles", number)
-            there = tuple(self.membranes)
-            found = place_vesicles(rng, self.recipe.size_a, recipe, walls=walls, first_instance=self.next, others=there)
+            there = tuple(_raised(m, -gap[0]) for m in self.membranes)
+            placed = place_vesicles(rng, size, recipe, walls=walls, first_instance=self.next, others=there)
+            found = [_raised(m, gap[0]) for m in placed]
             thickness = rng.uniform(*recipe.thickness_a, size=len(found))
             self.membranes += [replace(m, thickness=float(t)) for m, t in zip(found, thickness, strict=True)]
             self.bare += (rng.random(len(found)) < recipe.bare).tolist()
@@ -307,3 +328,9 @@ class _Builder:
 
     def _note(self, step: str, name: str, asked: int | None, placed: int, **more: Any) -> None:
         self.report.append({"step": step, "name": name, "asked": asked, "placed": placed, **more})
+
+
+def _raised(membrane: Membrane, height_a: float) -> Membrane:
+    """A membrane at a place that is higher by ``height_a``."""
+    z, y, x = membrane.corner
+    return replace(membrane, corner=(z + height_a, y, x)) if height_a else membrane

@@ -149,7 +149,7 @@ def test_damage_follows_the_order_of_acquisition_not_the_angle() -> None:
     """Of a dose-symmetric series the last images, at high tilt to either side, have lost most, the first least."""
     point = np.zeros((65, 65), np.float32)
     point[32, 32] = 100
-    exposure = Exposure(damage=Damage(sensitivity_a2=0.08), optics=Optics(envelope=0))
+    exposure = Exposure(damage=Damage(model="b-factor", b_factor_a2=0.32), optics=Optics(envelope=0))
     sharp = WHOLE.with_(optics=Optics(envelope=0))
     order = [0, 3, -3, -6, 6, 9, -9, -12, 12]
     left = {}

@@ -10,7 +10,9 @@ from turning import rotate
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template
+from volengine.sim.placing.cells import FreeCells
 from volengine.sim.placing.occupancy import FREE, TAKEN, Occupancy
+from volengine.sim.placing.regions import Regions
 from volengine.sim.placing.solids import solid
 from volengine.sim.recipe.specimen import wall_faces
 from volengine.sim.rotations import multiply, random_directions, random_quaternions, spins, towards, turned
@@ -302,3 +304,18 @@ def test_impossible_walls_and_grids_are_refused():
         Occupancy((20000, 20000, 20000), 10.0)
     with pytest.raises(ValueError, match="read-only"):
         Occupancy((10, 10, 10), 10.0).owner[0, 0, 0] = 1
+
+
+def test_vacuum_counts_neither_as_volume_nor_as_taken() -> None:
+    """Half of the cells are vacuum: nothing is placed in them, and shares and volumes are those of the other half."""
+    grid = Occupancy((10, 20, 20), voxel_size_a=10.0)
+    whole = grid.volume
+    grid.empty_mask(np.ones((5, 20, 20), bool), corner=(0, 0, 0))
+    assert (grid.density, grid.volume) == (0, pytest.approx(whole / 2))
+    grid.take_mask(np.ones((1, 20, 20), bool), corner=(7, 0, 0))
+    assert grid.density == pytest.approx(1 / 5)
+    ball = [[z, y, x] for z in (-9, 0, 9) for y in (-9, 0, 9) for x in (-9, 0, 9)]
+    assert not grid.place(ball, (30, 100, 100))
+    assert grid.place(ball, (90, 100, 100))
+    cells = FreeCells(grid, Regions(), "anywhere")
+    assert cells.volume == pytest.approx(whole / 2)

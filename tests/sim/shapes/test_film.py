@@ -148,7 +148,7 @@ def test_the_path_is_where_the_ray_is_in_the_ice(tilt: float) -> None:
     """Against small steps along the ray."""
     ice = ice_surfaces(stream(2, "ice"), SIZE, IceRecipe(roughness_nm=3, curtain_nm=0.8, taper_deg=1.5))
     cosine, sine = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
-    s = np.arange(-2000, 2000, 0.5)
+    s = np.arange(-4000, 4000, 0.5)
     for y, u in ((300.0, -500.0), (1200.0, 0.0), (2000.0, 700.0)):
         x, z = u * cosine - s * sine, u * sine + s * cosine
         assert np.allclose(x * cosine + z * sine, u)
@@ -160,7 +160,7 @@ def test_the_path_is_where_the_ray_is_in_the_ice(tilt: float) -> None:
 def test_surfaces_have_their_roughness_taper_and_ridges() -> None:
     wide = (600.0, 40000.0, 40000.0)
     y, x = np.meshgrid(np.arange(0, 40000.0, 150), np.arange(0, 40000.0, 150), indexing="ij")
-    low, high = ice_surfaces(stream(3, "ice"), wide, IceRecipe(roughness_nm=3)).heights(y, x)
+    low, high = ice_surfaces(stream(3, "ice"), wide, IceRecipe(thickness_nm=60, roughness_nm=3)).heights(y, x)
     assert low.std() == pytest.approx(30, rel=0.15)
     assert high.mean() - low.mean() == pytest.approx(600, abs=10)
     assert abs(np.corrcoef(low.ravel(), high.ravel())[0, 1]) < 0.2
@@ -190,3 +190,16 @@ def test_ice_that_makes_no_sense_is_refused() -> None:
         IceRecipe(taper_deg=40)
     with pytest.raises(InputError, match=r"89\.5"):
         ice_surfaces(stream(1, "i"), SIZE, IceRecipe()).path([0.0], [0.0], 90)
+    with pytest.raises(InputError, match=r"thickness_nm is 10000 nm; at most 1000"):
+        IceRecipe(thickness_nm=10_000)
+    with pytest.raises(InputError, match=r"interface_per_nm2 is 3; it must be from 0 to 0\.2"):
+        IceRecipe(interface_per_nm2=3)
+
+
+def test_the_ice_is_the_specimens_not_the_boxs() -> None:
+    """150 nm unless the recipe says it or the box is deeper; the way through it grows with 1 / cos(tilt)."""
+    assert [IceRecipe().mean_a(depth) for depth in (500.0, 600.0, 2000.0)] == [1500, 1500, 2000]
+    assert IceRecipe(thickness_nm=40).mean_a(500.0) == 400
+    for depth in (300.0, 900.0):
+        ice = ice_surfaces(stream(1, "ice"), (depth, 2400.0, 2400.0), IceRecipe(roughness_nm=0))
+        assert np.allclose(ice.thickness_map(60.0, (20, 20), 12.0), 3000)

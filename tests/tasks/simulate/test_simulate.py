@@ -15,6 +15,7 @@ from volengine.engine.options import RunOptions
 from volengine.io.open import open_source, open_volume
 from volengine.io.picks import read_picks
 from volengine.sim.imaging.ctf import phase_flip
+from volengine.sim.imaging.damage import dose_weighted
 from volengine.sim.imaging.projector import Projector
 from volengine.sim.imaging.reconstruct import Filter, wbp
 from volengine.tasks.simulate.draw import sample_recipe
@@ -316,3 +317,60 @@ def test_phases_are_flipped_by_what_the_microscope_reports(tmp_path: Path) -> No
     assert np.array_equal(
         wbp(np.stack(corrected), projector, Filter()), voxels(tmp_path / "tomograms" / "f_0001.ome.zarr")
     )
+
+
+def test_images_are_weighted_by_dose_for_the_tomogram_alone(tmp_path: Path) -> None:
+    """The series that is written is the unweighted one; the tomogram is that of its images, weighted."""
+    specimen = {"shape": [12, 32, 40], "voxel_size": 10, "layers": SMALL["specimen"]["layers"][:1]}
+    tilts = {"angles_deg": [-40.0, -20.0, 0.0, 20.0, 40.0], "order": "dose-symmetric"}
+    values = changed(specimen=specimen, tilts=tilts)
+    simulate(values, str(tmp_path / "plain"), 1, QUIET)
+    simulate({**values, "reconstruct": {"dose_weight": True}}, str(tmp_path / "weighted"), 1, QUIET)
+    plain, weighted = (voxels(tmp_path / run / "tilts" / "s_0001.ome.zarr") for run in ("plain", "weighted"))
+    assert np.array_equal(plain, weighted)
+    taken = [3, 2, 0, 1, 4]  # Hagen's order: 0, 20, -20, -40, 40
+    images = [dose_weighted(image, 10.0, (24.0 * n, 24.0)) for image, n in zip(plain, taken, strict=True)]
+    wanted = wbp(np.stack(images), Projector((12, 40), tilts["angles_deg"], 10.0), Filter())
+    found = voxels(tmp_path / "weighted" / "tomograms" / "s_0001.ome.zarr")
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * float(np.abs(wanted).max()))
+
+
+def test_nothing_is_placed_outside_of_ice_that_is_thinner_than_the_volume(tmp_path: Path) -> None:
+    """Ice of 30 nm in a volume of 60 nm: labels stay within it, for any blocks; protein at its surfaces is no label."""
+    specimen = {
+        **SMALL["specimen"],
+        "shape": [40, 44, 50],
+        "vesicles": [{"count": 1, "radius_nm": [8, 8.5], "bare": 0}],
+        "ice": {"thickness_nm": 30, "roughness_nm": 0.5, "interface_per_nm2": 0.02},
+        "walls": "none",
+    }
+    tilts = {"angles_deg": [-40.0, 0.0, 40.0]}
+    values = changed(specimen=specimen, tilts=tilts)
+    simulate(values, str(tmp_path / "a"), 1, QUIET)
+    simulate(values, str(tmp_path / "b"), 1, QUIET.with_(block=(16, 32, 32)))
+    stores = [tmp_path / run / "tomograms" / "s_0001.ome.zarr" for run in "ab"]
+    for group in ("", "labels/atlas", "labels/instances"):
+        assert np.array_equal(voxels(stores[0], group), voxels(stores[1], group))
+    filled = np.flatnonzero((voxels(stores[0], "labels/instances") > 0).any(axis=(1, 2)))
+    assert len(filled)
+    assert 19.5 - 10 - 2 < filled.min() <= filled.max() < 19.5 + 10 + 2
+    atlas = voxels(stores[0], "labels/atlas")
+    assert {1, 7} <= set(np.unique(atlas))
+    bare = {**specimen, "ice": {**specimen["ice"], "interface_per_nm2": 0}}
+    simulate(changed(specimen=bare, tilts=tilts), str(tmp_path / "bare"), 1, QUIET)
+    other = tmp_path / "bare" / "tomograms" / "s_0001.ome.zarr"
+    assert np.array_equal(voxels(stores[0], "labels/instances"), voxels(other, "labels/instances"))
+    assert not np.array_equal(voxels(stores[0]), voxels(other))
+
+
+def test_noise_follows_the_ice_and_the_tilt_not_the_depth_of_the_volume(tmp_path: Path) -> None:
+    """The variance of counting noise is 1 / electrons: dose x area x DQE x exp(-thickness / (cos(tilt) 380 nm))."""
+    tilts, dose = {"angles_deg": [-60.0, 0.0, 60.0]}, {"total_e_per_a2": 6}
+    for depth, ice, thick in ((8, {}, 150), (20, {"thickness_nm": 300}, 300), (20, {"thickness_nm": 5}, 5)):
+        specimen = {"shape": [depth, 64, 64], "voxel_size": 10.0, "ice": {"roughness_nm": 0, **ice}}
+        out = tmp_path / f"{depth}-{thick}"
+        simulate({"name": "s", "specimen": specimen, "tilts": tilts, "dose": dose}, str(out), 1, QUIET)
+        images = voxels(out / "tilts" / "s_0001.ome.zarr")
+        for image, tilt in zip(images, tilts["angles_deg"], strict=True):
+            electrons = 2 * 100 * 0.84 * np.exp(-thick / (380 * np.cos(np.radians(tilt))))
+            assert image.var() == pytest.approx(1 / electrons, rel=0.1)  # 4096 pixels: 2.2 % by chance

@@ -1,16 +1,17 @@
 """Radiation damage: the effect of the accumulated dose on the image of the specimen.
 
 The dose is summed in the order of acquisition, for any order of the tilts. The physical models reduce the high
-frequencies of the projected potential, by the dose accumulated until the middle of the exposure. The models named after
-CryoTomoSim blur the image and add noise; they imitate data sets made by that program.
+frequencies of the projected potential: after the dose D the amplitude exp(-r(k) D) is left. An image is the mean of
+what the electrons see from its first to its last, so its filter is the mean of that share over the exposure. The models
+named after CryoTomoSim blur the image and add noise; they imitate data sets made by that program.
 
 >>> import numpy as np
 >>> from volengine.sim.imaging.optics import Damage
 >>> point = np.zeros((9, 9), np.float32); point[4, 4] = 100
 >>> first = damaged(point, 2.0, Damage(), doses=(0.0, 2.0))
 >>> last = damaged(point, 2.0, Damage(), doses=(98.0, 2.0))
->>> bool(first.max() > last.max()), round(float(last.sum() / 100), 2)
-(True, 1.0)
+>>> round(float(first.max()), 1), round(float(last.max()), 1)
+(93.2, 2.8)
 """
 
 from __future__ import annotations
@@ -30,11 +31,17 @@ WEIGHT_V_A3 = (2.5088 + 1.3 * 0.5288) * 47.878 / 7.3
 from carbon: Peng's amplitudes of a carbon and its 1.3 hydrogens, for a weight of 7.3."""
 
 
-def critical_dose(k: ArrayLike, voltage_kv: float = 300.0) -> Floats:
-    """The critical dose, at which the signal has fallen to exp(-1/2): 0.245 k^-1.665 + 2.81.
+VOLTAGES_KV, VOLTAGE_FACTORS = (100.0, 200.0, 300.0), (0.532, 0.8, 1.0)
+"""Critical doses at these voltages, relative to that at 300 kV: 0.8 after Grant and Grigorieff ("about 25 %" faster at
+200 kV), 0.532 as cisTEM has it."""
 
-    Measured by Grant and Grigorieff 2015, eLife 4, e06980, at 300 kV. For other voltages it is scaled by the square of
-    the electrons' speed, which gives the factor 0.8 that they use at 200 kV.
+
+def critical_dose(k: ArrayLike, voltage_kv: float = 300.0) -> Floats:
+    """The critical dose, at which the amplitude has fallen to exp(-1/2): 0.245 k^-1.665 + 2.81.
+
+    Measured by Grant and Grigorieff 2015, eLife 4, e06980, at 300 kV, from 22 to 3.8 A; coarser details are
+    extrapolated. It is scaled by :data:`VOLTAGE_FACTORS`, linearly between the voltages; beyond them in proportion to
+    the square of the electrons' speed.
 
     Parameters
     ----------
@@ -46,11 +53,22 @@ def critical_dose(k: ArrayLike, voltage_kv: float = 300.0) -> Floats:
     Returns
     -------
     float64, e/A^2, of the shape of ``k``; infinite at frequency 0.
+
+    Examples
+    --------
+    >>> float(critical_dose(1 / 20).round(1)), float(critical_dose(1 / 20, 200).round(1))
+    (38.7, 31.0)
     """
     frequency = np.asarray(k, float)
     with np.errstate(divide="ignore"):
         at_300: Floats = 0.245 * frequency**-1.665 + 2.81
-    return at_300 * (_speed2(voltage_kv) / _speed2(300.0))
+    return at_300 * voltage_factor(voltage_kv)
+
+
+def voltage_factor(voltage_kv: float) -> float:
+    """Critical dose at a voltage (kilovolt), relative to that at 300 kV."""
+    near = min(max(voltage_kv, VOLTAGES_KV[0]), VOLTAGES_KV[-1])
+    return float(np.interp(near, VOLTAGES_KV, VOLTAGE_FACTORS)) * _speed2(voltage_kv) / _speed2(near)
 
 
 def _speed2(voltage_kv: float) -> float:
@@ -58,10 +76,30 @@ def _speed2(voltage_kv: float) -> float:
     return 1 - (1 + voltage_kv / 510.99895) ** -2
 
 
+def fading(k2: ArrayLike, damage: Damage, voltage_kv: float = 300.0) -> Floats:
+    """The rate r(k) of the decay exp(-r(k) dose) of amplitudes, A^2 per electron.
+
+    ``critical-dose``: 1 / (2 critical dose). ``b-factor``: B k^2 / 4, with B per dose
+    (:attr:`~volengine.sim.imaging.optics.Damage.b_a2_per_dose`). Other models: 0. The parameters are those of
+    :func:`damage_filter`.
+
+    Returns
+    -------
+    float64, of the shape of ``k2``; 0 at frequency 0.
+    """
+    squared = np.asarray(k2, float)
+    rate: Floats = np.zeros_like(squared)
+    if damage.model == "b-factor":
+        rate = damage.b_a2_per_dose / 4 * squared
+    elif damage.model == "critical-dose":
+        rate = 1 / (2 * critical_dose(np.sqrt(squared), voltage_kv))
+    return damage.strength * rate
+
+
 def damage_filter(k2: ArrayLike, damage: Damage, dose_e_per_a2: float, voltage_kv: float = 300.0) -> Floats:
     """The share of the amplitude that is left after a dose.
 
-    ``b-factor``: exp(-B k^2 / 4) with B = 4 S dose. ``critical-dose``: exp(-dose / (2 critical dose)). Other models: 1.
+    ``critical-dose``: exp(-dose / (2 critical dose)). ``b-factor``: exp(-B k^2 / 4). Other models: 1.
 
     Parameters
     ----------
@@ -76,18 +114,41 @@ def damage_filter(k2: ArrayLike, damage: Damage, dose_e_per_a2: float, voltage_k
 
     Returns
     -------
-    float64, 0 to 1, of the shape of ``k2``.
+    float64, 0 to 1, of the shape of ``k2``; 1 at frequency 0.
+
+    Examples
+    --------
+    >>> from volengine.sim.imaging.optics import Damage
+    >>> float(damage_filter(1 / 20**2, Damage(), 118).round(2))
+    0.22
     """
-    squared = np.asarray(k2, float)
-    dose = dose_e_per_a2 * damage.strength
-    left: Floats
-    if damage.model == "b-factor":
-        left = np.exp(-damage.sensitivity_a2 * dose * squared)
-    elif damage.model == "critical-dose":
-        left = np.exp(-dose / (2 * critical_dose(np.sqrt(squared), voltage_kv)))
-    else:
-        left = np.ones_like(squared)
+    left: Floats = np.exp(-dose_e_per_a2 * fading(k2, damage, voltage_kv))
     return left
+
+
+def exposure_filter(k2: ArrayLike, damage: Damage, doses: tuple[float, float], voltage_kv: float = 300.0) -> Floats:
+    """The share of the amplitude that an image holds: the mean of :func:`damage_filter` over its exposure.
+
+    The mean of exp(-r D) for doses D from ``before`` to ``before + own`` is exp(-r before) (1 - exp(-r own)) / (r own).
+
+    Parameters
+    ----------
+    k2, damage, voltage_kv
+        As for :func:`damage_filter`.
+    doses
+        Dose that the specimen received before the image, and dose of the image, e/A^2.
+
+    Returns
+    -------
+    float64, 0 to 1, of the shape of ``k2``; 1 at frequency 0.
+    """
+    before, own = doses
+    rate = fading(k2, damage, voltage_kv)
+    during = rate * own
+    mean = np.ones_like(during)
+    np.divide(-np.expm1(-during), during, out=mean, where=during > 1e-12)
+    share: Floats = np.exp(-rate * before) * mean
+    return share
 
 
 def damaged(
@@ -100,8 +161,8 @@ def damaged(
 ) -> Image:
     """Apply radiation damage to the projected potential of one image.
 
-    ``b-factor`` and ``critical-dose`` use the dose before the image plus half of its own; ``cts`` and ``cts2023`` use
-    the dose up to its end.
+    ``critical-dose`` and ``b-factor`` use the mean over the exposure (:func:`exposure_filter`); ``cts`` and ``cts2023``
+    use the dose up to its end.
 
     Parameters
     ----------
@@ -121,7 +182,7 @@ def damaged(
     Returns
     -------
     array
-        (y, x) float32, V A. ``b-factor`` and ``critical-dose`` keep the sum, except for what is spread beyond the
+        (y, x) float32, V A. ``critical-dose`` and ``b-factor`` keep the sum, except for what is spread beyond the
         image.
 
     Raises
@@ -140,7 +201,7 @@ def damaged(
         return image
     if damage.model in ("b-factor", "critical-dose"):
         plane = Plane((image.shape[0], image.shape[1]), voxel_a, pad_vox=32)
-        return plane.filtered(image, damage_filter(plane.k2, damage, before + own / 2, voltage_kv))
+        return plane.filtered(image, exposure_filter(plane.k2, damage, doses, voltage_kv))
     if rng is None:
         raise InputError(f"Damage {damage.model!r} adds noise; it needs a random generator.")
     after = before + own
@@ -149,6 +210,31 @@ def damaged(
         if damage.model == "cts"
         else _cts2023(image, damage, after, rng, voxel_a)
     )
+
+
+def dose_weighted(image: ArrayLike, voxel_a: float, doses: tuple[float, float], voltage_kv: float = 300.0) -> Image:
+    """Weight the frequencies of an image by what is left of them: :func:`exposure_filter` of the critical dose.
+
+    Grant and Grigorieff 2015 weight the frames of a movie so; programs that reconstruct tomograms weight the images of
+    a tilt series. The weights are not divided by their mean over the series, so fine details, of which all images keep
+    little, fade, and noise with them.
+
+    Parameters
+    ----------
+    image
+        (y, x), contrast; it is taken to be 0 beyond its sides.
+    voxel_a
+        Pixel size, angstrom.
+    doses, voltage_kv
+        As for :func:`exposure_filter`.
+
+    Returns
+    -------
+    (y, x) float32; its mean is kept, except for what is spread beyond its sides.
+    """
+    given = checked_image(image)
+    plane = Plane((given.shape[0], given.shape[1]), checked_voxel(voxel_a), pad_vox=32)
+    return plane.filtered(given, exposure_filter(plane.k2, Damage(), doses, voltage_kv))
 
 
 def _cts(image: Image, voxel_a: float, damage: Damage, dose: float, rng: np.random.Generator) -> Image:

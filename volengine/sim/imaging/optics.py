@@ -16,6 +16,9 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 
+DEFAULT_B_A2 = 4.0
+"""B per dose of the damage model ``b-factor``, square angstrom per e/A^2: that of Warp."""
+
 
 def _within(where: str, value: float, low: float, high: float, hint: str = "") -> None:
     if not (math.isfinite(value) and low <= value <= high):
@@ -102,22 +105,45 @@ class Damage(Recipe):
     Parameters
     ----------
     model
-        ``b-factor``: exp(-B k^2 / 4) with a B that grows with the dose. ``critical-dose``: the decay that Grant and
-        Grigorieff measured. ``cts`` and ``cts2023``: blur and noise like those of CryoTomoSim. ``none``: no damage.
+        ``critical-dose``: the decay that Grant and Grigorieff measured (eLife 4, e06980, 2015). ``b-factor``:
+        exp(-B k^2 / 4) with a B that grows with the dose. ``cts`` and ``cts2023``: blur and noise like those of
+        CryoTomoSim. ``none``: no damage.
+    b_factor_a2
+        B per dose, square angstrom per e/A^2, for ``b-factor``: default 4, as in Warp; 2 to 8 are in use.
     sensitivity_a2
-        S of B = 4 S dose, in square angstrom per e/A^2 (0.022 as in Parakeet; 0.02 to 0.08).
+        Parakeet's S, a mean square displacement per dose, instead of B: B = 8 pi^2 S (0.022: B is 1.74; up to 0.08).
     strength
         Factor on the dose; 0 switches damage off.
     """
 
-    model: Literal["b-factor", "critical-dose", "cts", "cts2023", "none"] = "b-factor"
-    sensitivity_a2: float = 0.022
+    model: Literal["critical-dose", "b-factor", "cts", "cts2023", "none"] = "critical-dose"
+    b_factor_a2: float | None = None
+    sensitivity_a2: float | None = None
     strength: float = 1.0
 
     def check(self) -> None:
-        """Refuse negative values."""
-        _within("sensitivity_a2", self.sensitivity_a2, 0, 100)
-        _within("strength", self.strength, 0, 1000)
+        """Refuse negative values, and those that another model than the given one uses."""
+        given = {n: v for n in ("b_factor_a2", "sensitivity_a2") if (v := getattr(self, n)) is not None}
+        for name, value in given.items():
+            _within(f"damage: {name}", value, 0, 100, " It is in square angstrom per e/A^2.")
+            if self.model != "b-factor":
+                raise InputError(
+                    f"damage: {name} is {value:g}, but the model is {self.model}, which does not use it. Write "
+                    f"model: b-factor beside it (the default is critical-dose), or leave {name} out."
+                )
+        if len(given) > 1:
+            raise InputError(
+                f"damage: both b_factor_a2 ({self.b_factor_a2:g}) and sensitivity_a2 ({self.sensitivity_a2:g}) are "
+                "given; B is one or the other (8 pi^2 times the sensitivity)."
+            )
+        _within("damage: strength", self.strength, 0, 1000)
+
+    @property
+    def b_a2_per_dose(self) -> float:
+        """B per dose of ``b-factor``, square angstrom per e/A^2."""
+        if self.sensitivity_a2 is not None:
+            return 8 * math.pi**2 * self.sensitivity_a2
+        return DEFAULT_B_A2 if self.b_factor_a2 is None else self.b_factor_a2
 
 
 @dataclass(frozen=True)

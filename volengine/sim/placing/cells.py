@@ -43,11 +43,11 @@ class FreeCells:
     @property
     def volume(self) -> float:
         """Volume of the region, cubic angstrom; it includes taken cells, and cells of membranes count as cytosol."""
-        share = 1.0
-        if self._inside is not None:
-            inner = np.count_nonzero(self._inside) / self._size
-            share = float(inner if self._wanted else 1 - inner)
-        return self._occupancy.volume * share
+        whole = self._occupancy.volume
+        if self._inside is None:
+            return whole
+        inner = np.count_nonzero(self._inside) * float(np.prod(self._occupancy.edge))
+        return inner if self._wanted else whole - inner
 
     def holds(self, position: Floats) -> bool:
         """Whether a position (3,) is in the box and in the region."""

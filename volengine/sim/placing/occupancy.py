@@ -67,6 +67,8 @@ class Occupancy:
         (3,) lower corner of the box, angstrom: half a voxel before the centre of the first voxel.
     taken
         Number of taken cells, including those of membranes.
+    void
+        Number of cells in the vacuum outside of the ice; they are neither free nor counted as taken.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Occupancy:
         self.low: Floats = np.full(3, -voxel_size_a / 2)
         self.tolerance_a = tolerance_a
         self.taken = 0
+        self.void = 0
         self._padded = tuple(n + 2 for n in self.shape)
         if math.prod(self._padded) >= 2**31:
             raise InputError(f"{self.shape} cells are too many; use cells larger than {wished:g} A.")
@@ -111,13 +114,18 @@ class Occupancy:
 
     @property
     def volume(self) -> float:
-        """Volume of the box, cubic angstrom."""
-        return float(np.prod(self.edge * np.array(self.shape)))
+        """Volume of the box without its vacuum, cubic angstrom."""
+        return float(math.prod(self.edge.tolist())) * self._filled
 
     @property
     def density(self) -> float:
-        """Share of the cells that are taken."""
-        return self.taken / int(math.prod(self.shape))
+        """Share of the cells, without those in vacuum, that are taken; 1 if all are vacuum."""
+        return self.taken / self._filled if self._filled else 1.0
+
+    @property
+    def _filled(self) -> int:
+        """Number of cells that are not vacuum."""
+        return int(math.prod(self.shape)) - self.void
 
     @property
     def owner(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -216,6 +224,12 @@ class Occupancy:
             layer[wanted & (layer != TAKEN)] = owner
         self.taken += free
         return free
+
+    def empty_mask(self, mask: NDArray[np.bool_], corner: Index3) -> None:
+        """Make the free cells for which a mask is true vacuum, where nothing is placed; as :meth:`take_mask`."""
+        free = self.take_mask(mask, corner=corner)
+        self.taken -= free
+        self.void += free
 
     def screen(
         self, heads: NDArray[np.float32], position: ArrayLike, quaternion: ArrayLike, own: ArrayLike = 0

@@ -24,6 +24,9 @@ from volengine.sim.recipe.film import FilmRecipe, IceRecipe
 from volengine.sim.recipe.membranes import LabelsRecipe, SheetsRecipe, VesiclesRecipe
 from volengine.sim.recipe.particles import BeadsRecipe, LayerRecipe
 
+SMALLEST_VOXEL_A, LARGEST_VOXEL_A = 1.0, 100.0
+"""Limits of the voxel size."""
+
 
 def wall_faces(walls: str) -> tuple[tuple[bool, bool], ...]:
     """Which faces are walls: for each of z, y, x whether the low and the high face are.
@@ -99,6 +102,12 @@ class SpecimenRecipe(Recipe):
 
     def check(self) -> None:
         positive("specimen: voxel_size", self.voxel_size)
+        if not SMALLEST_VOXEL_A <= self.voxel_size <= LARGEST_VOXEL_A:
+            raise InputError(
+                f"specimen: voxel_size is {self.voxel_size:g} A; it must be from {SMALLEST_VOXEL_A:g} to "
+                f"{LARGEST_VOXEL_A:g}: finer voxels show atoms, which are points here, coarser ones show nothing of a "
+                "specimen. It is in angstrom."
+            )
         wall_faces(self.walls)
         if not 0 <= self.tolerance_a < math.inf:
             raise InputError(f"specimen: tolerance_a must be 0 or more, not {self.tolerance_a}.")
@@ -113,9 +122,28 @@ class SpecimenRecipe(Recipe):
                 raise InputError(
                     f"specimen: classes gives {name!r} the id {number}; ids are 0 to 255, names plain words."
                 )
+        self._check_vacuum()
         given = [n for n in (self.classes or {}).values() if n]
         if len(set(given)) < len(given):
             raise InputError(f"specimen: classes gives an id twice: {self.classes}.")
+
+    def _check_vacuum(self) -> None:
+        """Refuse what crosses the whole volume if the ice is thinner than the volume."""
+        thick, deep = self.ice.thickness_nm, self.size_a[0] / 10
+        if thick is None or thick >= deep:
+            return
+        crossing = {
+            "sheets": bool(self.sheets),
+            "labels": self.labels is not None,
+            "film": self.film is not None,
+            "vesicles with cut: true": any(one.cut for one in self.vesicles),
+        }
+        if found := [name for name, there in crossing.items() if there]:
+            raise InputError(
+                f"specimen: the ice is {thick:g} nm thick and the volume {deep:g} nm deep; {found[0]} would reach into "
+                f"the vacuum. Use ice of {deep:g} nm or more, or at most {int(thick * 10 // self.voxel_size)} voxels "
+                "along z."
+            )
 
     @property
     def size_a(self) -> tuple[float, float, float]:

@@ -11,7 +11,8 @@ of the ice that it replaces, plus the fluctuation of the number of atoms at rand
 hash of its position and the seed, so it does not depend on the box for which it is computed.
 
 The surfaces of the ice determine the path of the electrons through it: :meth:`IceSurfaces.path` follows the tilted ray
-from the lower surface to the upper one. Between the surfaces, everything outside of the volume is ice.
+from the lower surface to the upper one. Between the surfaces, everything outside of the volume is ice. What is outside
+of the surfaces is vacuum, which takes no electrons away.
 """
 
 from __future__ import annotations
@@ -336,8 +337,7 @@ def ice_surfaces(rng: np.random.Generator, size_a: Vector3, recipe: IceRecipe) -
     waves = [SmoothField.random(rng, (rows, columns), length, height, margin=margin) for _ in range(2)]
     ridges = [_ridges(rng, columns, 10 * recipe.curtain_nm, margin) for _ in range(2)]
     slope = round(math.tan(math.radians(recipe.taper_deg)), 12)
-    thickness = depth if recipe.thickness_nm is None else 10 * recipe.thickness_nm
-    return IceSurfaces(waves[0], waves[1], (ridges[0], ridges[1]), thickness, slope, (rows, columns))
+    return IceSurfaces(waves[0], waves[1], (ridges[0], ridges[1]), recipe.mean_a(depth), slope, (rows, columns))
 
 
 def _ridges(rng: np.random.Generator, length: float, height: float, margin: float) -> SmoothField:

@@ -26,6 +26,8 @@ from volengine.tasks.simulate.structures import StructureFile, flags_of, monomer
 if TYPE_CHECKING:
     from volengine.sim.imaging.projector import Projector
     from volengine.sim.scene import Scene
+    from volengine.sim.shapes.film import IceSurfaces
+    from volengine.sim.shapes.interface import Interface
 
 
 def place_specimen(
@@ -239,20 +241,22 @@ def expose_tilt(
     specimen: dict[str, Any],
     exposure: dict[str, Any],
     phase_flip: bool,
+    dose_weight: bool,
     names: Sequence[str],
 ) -> Result:
     """Kernel: simulate one image of the tilt series from its projection.
 
-    The projection is shifted along the tilt axis and exposed: radiation damage, inelastic loss in the ice, the lens
-    (CTF), and counted electrons (:func:`volengine.sim.imaging.exposure.expose`). The result is the contrast: counts
-    divided by the expected counts of ice alone, minus 1.
+    Protein at the surfaces of the ice is added to the projection. It is shifted along the tilt axis and exposed:
+    radiation damage, inelastic loss in the ice, the lens (CTF), and counted electrons
+    (:func:`volengine.sim.imaging.exposure.expose`). The result is the contrast: counts divided by the expected counts
+    of ice alone, minus 1.
 
     Parameters
     ----------
     tilts
-        Columns of the tilt series, one number per image: ``true_deg`` and ``nominal_deg`` (degrees), ``shift_y``
-        (angstrom), ``dose`` (of the image) and ``before`` (accumulated before it), both in electrons per square
-        angstrom.
+        Columns of the tilt series, one number per image: ``true_deg`` and ``nominal_deg`` (degrees), ``shift_x`` and
+        ``shift_y`` (angstrom), ``dose`` (of the image) and ``before`` (accumulated before it), both in electrons per
+        square angstrom.
     specimen
         A :class:`~volengine.tasks.simulate.description.SpecimenFacts` as JSON. Its seed and sample and the number of
         the image choose the image's stream of random numbers.
@@ -261,9 +265,11 @@ def expose_tilt(
     phase_flip
         Correct the phases of the CTF in all images except ``tilts``, with the defocus of the nominal angle, which is
         the only one that a reconstruction knows.
+    dose_weight
+        Weight all images except ``tilts`` by :func:`volengine.sim.imaging.damage.dose_weighted`.
     names
-        Images to return: ``signal`` (with noise), ``tilts`` (the same without phase correction), ``even`` and ``odd``
-        (half of the electrons each), ``clean`` (before counting).
+        Images to return: ``signal`` (with noise), ``tilts`` (the same without phase correction and weights), ``even``
+        and ``odd`` (half of the electrons each), ``clean`` (before counting).
 
     Returns
     -------
@@ -271,6 +277,7 @@ def expose_tilt(
         One array (1, y, x) float32 per name, dimensionless; the count of ``clipped pixels``.
     """
     from volengine.sim.imaging.ctf import phase_flip as flipped
+    from volengine.sim.imaging.damage import dose_weighted
     from volengine.sim.imaging.exposure import Shot, expose, normalise
     from volengine.sim.imaging.optics import Exposure
     from volengine.sim.imaging.tilts import shift_along_y
@@ -280,7 +287,13 @@ def expose_tilt(
     how, size = Exposure.from_json(exposure), facts.voxel_size
     thickness = _thickness(facts, (block.shape[1], block.shape[2]))
     shot = Shot(tilts["true_deg"][number], tilts["dose"][number], tilts["before"][number], thickness)
-    projected = shift_along_y(block.core_of("projections"), [tilts["shift_y"][number] / size])[0]
+    projections = block.core_of("projections")
+    if facts.ice.interface_per_nm2:
+        chains = _interface(facts, max(map(abs, tilts["true_deg"])))
+        projections = projections + chains.projected(
+            shot.tilt_deg, projections.shape[1:], size, tilts["shift_x"][number]
+        )
+    projected = shift_along_y(projections, [tilts["shift_y"][number] / size])[0]
     halves = "even" in names
     seen = expose(projected, size, shot, how, stream(facts.seed, facts.sample, "tilt", number), halves)
     images = {"signal": seen.normalised(), "clean": normalise(seen.expected, seen.flat)}
@@ -288,16 +301,21 @@ def expose_tilt(
         images |= {
             name: normalise(half, seen.flat / 2) for name, half in zip(("even", "odd"), seen.halves, strict=True)
         }
+    raw, images = images["signal"], {name: image for name, image in images.items() if name in names}
     if phase_flip:
-        raw, believed = images["signal"], tilts["nominal_deg"][number]
-        images = {name: flipped(image, size, how.optics, believed) for name, image in images.items() if name in names}
+        believed = tilts["nominal_deg"][number]
+        images = {name: flipped(image, size, how.optics, believed) for name, image in images.items()}
+    if dose_weight:
+        doses, voltage = (shot.before_e_per_a2, shot.dose_e_per_a2), how.optics.voltage_kv
+        images = {name: dose_weighted(image, size, doses, voltage) for name, image in images.items()}
+    if phase_flip or dose_weight:
         images["tilts"] = raw
     return Result({name: images[name][None] for name in names}, counts={"clipped pixels": seen.clipped})
 
 
-def expose_tilt_bytes(pixels: int) -> int:
-    """Bytes that :func:`expose_tilt` needs for an image of ``pixels`` pixels."""
-    return 90_000_000 + 160 * pixels
+def expose_tilt_bytes(pixels: int, chains: int = 0) -> int:
+    """Bytes that :func:`expose_tilt` needs for an image of ``pixels`` pixels, and this many chains at the surfaces."""
+    return 90_000_000 + 160 * pixels + (100 * chains + 40_000_000 if chains else 0)
 
 
 def reconstruct_block(
@@ -385,11 +403,24 @@ def reconstruct_block_bytes(
 @lru_cache(maxsize=4)
 def _thickness(specimen: SpecimenFacts, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Thickness of the ice of the untilted specimen, (y, x) float64, angstrom."""
+    return _surfaces(specimen).thickness_map(0.0, shape, specimen.voxel_size)
+
+
+def _surfaces(specimen: SpecimenFacts) -> IceSurfaces:
     from volengine.sim.seeds import stream
     from volengine.sim.shapes.film import ice_surfaces
 
-    surfaces = ice_surfaces(stream(specimen.seed, specimen.sample, "ice"), specimen.size_a, specimen.ice)
-    return surfaces.thickness_map(0.0, shape, specimen.voxel_size)
+    return ice_surfaces(stream(specimen.seed, specimen.sample, "ice"), specimen.size_a, specimen.ice)
+
+
+@lru_cache(maxsize=2)
+def _interface(specimen: SpecimenFacts, tilt_deg: float) -> Interface:
+    """The protein at the surfaces of the ice that images up to this tilt see."""
+    from volengine.sim.seeds import stream
+    from volengine.sim.shapes.interface import draw_interface
+
+    rng = stream(specimen.seed, specimen.sample, "interface")
+    return draw_interface(rng, specimen.size_a, specimen.ice, tilt_deg, _surfaces(specimen))
 
 
 @lru_cache(maxsize=4)

@@ -26,6 +26,10 @@ def checked_tilts(angle_deg: Iterable[float]) -> None:
         checked_tilt(angle)
 
 
+HIGHEST_DOSE = 2000.0
+"""Largest dose of a series, e/A^2."""
+
+
 @dataclass(frozen=True)
 class DoseRecipe(Recipe):
     """The electron dose of a tilt series.
@@ -47,6 +51,11 @@ class DoseRecipe(Recipe):
     def check(self) -> None:
         if not 0 <= self.total_e_per_a2 < math.inf:
             raise InputError(f"dose: total_e_per_a2 must be 0 or more, not {self.total_e_per_a2}.")
+        if self.total_e_per_a2 > HIGHEST_DOSE:
+            raise InputError(
+                f"dose: total_e_per_a2 is {self.total_e_per_a2:g} e/A^2; at most {HIGHEST_DOSE:g}: nothing is left of "
+                "a specimen after that. It is in electrons per square angstrom, of the whole series."
+            )
         if self.weights is not None and not all(0 < weight < math.inf for weight in self.weights):
             raise InputError(
                 f"dose: weights must be positive, not {list(self.weights)}. For no image leave out the angle; an image "
@@ -68,12 +77,21 @@ class ReconstructRecipe(Recipe):
         Number of iterations of SIRT.
     phase_flip
         Correct the phases of the CTF in every image before reconstruction, with the defocus of each image column.
+    dose_weight
+        Multiply the frequencies of every image by what radiation damage has left of them (Grant and Grigorieff's
+        critical dose), as most programs do, before reconstruction. The weights are not divided by their mean.
     """
 
     method: Literal["wbp", "sirt"] = "wbp"
     filter: Filter = field(default_factory=Filter)
     iterations: int = 15
     phase_flip: bool = False
+    dose_weight: bool = False
+
+    @property
+    def corrected(self) -> bool:
+        """Whether the images that are reconstructed are others than those of the tilt series."""
+        return self.phase_flip or self.dose_weight
 
     def check(self) -> None:
         if self.iterations < 1:

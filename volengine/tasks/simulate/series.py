@@ -91,7 +91,7 @@ class SeriesStages:
         else:
             taken = {name: self._stack(name) for name in self.series.images}
             if self.sample.recipe.keep.tilts:
-                taken["tilts" if self.sample.recipe.reconstruct.phase_flip else "signal"] = self._tilt_series()
+                taken["tilts" if self.sample.recipe.reconstruct.corrected else "signal"] = self._tilt_series()
             stages.append(self._expose(projections, taken))
             images += taken.values()
         for name, stack in taken.items():
@@ -179,11 +179,13 @@ class SeriesStages:
                 "specimen": facts.to_json(),
                 "exposure": recipe.exposure.to_json(),
                 "phase_flip": recipe.reconstruct.phase_flip,
+                "dose_weight": recipe.reconstruct.dose_weight,
                 "names": list(out),
             },
             arrays={"projections": ArrayInput(projections.volume())},
             outputs={name: Output(spec.volume()) for name, spec in out.items()},
-            kernel_bytes=kernel_bytes(_EXPOSE, pixels=ny * nx),
+            version=2,
+            kernel_bytes=kernel_bytes(_EXPOSE, pixels=ny * nx, chains=self._chains),
         )
 
     def _reconstruct(self, stack: ImageSpec, out: ImageSpec, rows: list[int], name: str) -> Stage:
@@ -222,6 +224,16 @@ class SeriesStages:
 
         unit = core_unit(out)
         return build(self.sample.core(self.sample.shape, (max(nz, unit[0]), unit[1], max(nx, unit[2])), build))
+
+    @property
+    def _chains(self) -> int:
+        """Number of chains at the surfaces of the ice."""
+        specimen = self.sample.recipe.specimen
+        if not specimen.ice.interface_per_nm2:
+            return 0
+        from volengine.sim.shapes.interface import chains
+
+        return chains(specimen.size_a, specimen.ice, max(map(abs, self.series.columns["true_deg"])))
 
     @property
     def _device(self) -> str:

@@ -16,6 +16,8 @@ from volengine.core.picks import Picks
 from volengine.core.specimen import rotation_matrix
 from volengine.engine.plan import Made, Plan
 from volengine.tasks.common.layout import file_name, join_url
+from volengine.tasks.simulate.limits import limits_of
+from volengine.tasks.simulate.recipe import SimulateRecipe
 from volengine.tasks.simulate.record import forget_former
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ def write_truth(
         "placed": json.loads(str(table["report"])),
         "structures": plan.stage("place").params["structures"],
         "ice_volt": scene.ice,
+        "limits": limits_of(SimulateRecipe.from_json(recipe)),
         "volengine": _version(),
         "files": sorted([*stars, *texts, *meshes, *("/".join(url.split("/")[-2:]) for url in urls)]),
     }

@@ -18,6 +18,7 @@ Outputs, in the folder ``out``::
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +32,11 @@ from volengine.tasks.common.jobs import Request, Verb, jobs_of
 from volengine.tasks.simulate.classes import refuse_unknown_classes
 from volengine.tasks.simulate.draw import sample_recipe
 from volengine.tasks.simulate.inputs import SampleInputs
+from volengine.tasks.simulate.limits import limits_of
 from volengine.tasks.simulate.plan import plan_simulate
 from volengine.tasks.simulate.recipe import SimulateRecipe
 
+_log = logging.getLogger(__name__)
 Values = Mapping[str, Any]
 """A recipe as names and values, which may contain distributions."""
 
@@ -73,6 +76,23 @@ def samples_of(values: Values, count: int, first: int = 1, base: str = ".") -> d
     stem = sample_recipe(values, first).name
     names = {number: f"{stem}_{number:04d}" for number in range(first, first + count)}
     return {name: SampleNumber(number, name, base) for number, name in names.items()}
+
+
+def limits_of_samples(values: Values, count: int, first: int = 1) -> list[str]:
+    """The limits of the physics that samples pass (:func:`~volengine.tasks.simulate.limits.limits_of`), for people.
+
+    Of limits that are passed by different values in many samples, three are told.
+    """
+    found: dict[str, list[str]] = {}
+    for number in range(first, first + count):
+        drawn = sample_recipe(values, number)
+        for text in limits_of(drawn):
+            found.setdefault(text, []).append(f"{drawn.name}_{number:04d}")
+    lines = [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {text}" for text, names in found.items()
+    ]
+    rest = [f"and {len(lines) - 3} more limits of the physics; truth/NAME/sample.json names all"]
+    return lines if len(lines) <= 4 else lines[:3] + rest
 
 
 def simulate(
@@ -129,5 +149,7 @@ def simulate(
     """
     values = recipe.to_json() if isinstance(recipe, SimulateRecipe) else recipe
     jobs, run_dir = jobs_of(SIMULATE, samples_of(values, count, first), path_text(out), values, options or RunOptions())
+    for text in limits_of_samples(values, count, first):
+        _log.warning("%s", text)
     report = run_jobs(jobs, run_dir, options or RunOptions())
     return report.check() if check else report
