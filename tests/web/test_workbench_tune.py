@@ -208,8 +208,12 @@ def test_tuned_in_a_browser_and_picked_by_the_verb(browser: Any, link: str, fold
         page.get_by_role("button", name="Save recipe").click()
         page.wait_for_selector("#tuneSaved:has-text('Saved, with')")
         assert "volengine run recipes/mine.yaml" in page.inner_text("#tuneCommand")
+        damaged = folder / "predictions" / f"{HOSTILE}__rod.ome.zarr"
+        damaged.mkdir()
+        (damaged / "zarr.json").write_text("{")
         page.goto(f"{link.partition('?')[0]}#tune={quote(HOSTILE)}")
         page.wait_for_selector("#tuneEmpty:has-text('no prediction')")
+        page.wait_for_selector("#tuneEmpty:has-text('__rod.ome.zarr')")  # there is one, and why it is not shown
         assert page.title() != "1"
     finally:
         page.close()

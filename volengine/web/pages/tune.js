@@ -48,7 +48,8 @@ export class Tune {
     Object.assign(this, { number, tomogram, facts });
     if (!facts.features.length) {
       this.number = null;
-      $("tuneEmpty").textContent = "There is no prediction of this tomogram in the project. The section Run makes some: Predict… in Teach or Models.";
+      const why = "There is no prediction of this tomogram in the project that can be shown. The section Run makes some: Predict… in Teach or Models.";
+      $("tuneEmpty").textContent = [why, ...tomogram.notes].join("\n"); // such as those of a run that was stopped
       return;
     }
     const names = facts.features.map((one) => one.name);
