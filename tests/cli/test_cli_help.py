@@ -50,6 +50,7 @@ def shown(path: tuple[str, ...], command: click.Command) -> dict[str, dict[str, 
 def test_help_fits_the_terminal_and_has_sections_and_examples(path: tuple[str, ...], command: click.Command) -> None:
     text = help_of(path)
     assert max(map(len, text.splitlines())) <= 100
+    assert "UNSET" not in text  # click's word for no default
     titles = re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
     assert "Options" not in titles
     assert titles[-1].startswith("Example")

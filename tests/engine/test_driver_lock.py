@@ -376,7 +376,7 @@ def test_status_says_what_the_last_run_refused(tmp_path: Path) -> None:
         raise InputError("TS_03.mrc: is cut off")
 
     run_jobs([Job("TS_03.mrc", refuse)], str(tmp_path), RunOptions(progress=False))
-    assert status(str(tmp_path)) == "TS_03.mrc: failed in the last run: TS_03.mrc: is cut off"
+    assert status(str(tmp_path)) == "TS_03.mrc: failed in the last run: is cut off"
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(InputError, match="no run folder"):
         status(str(tmp_path))

@@ -16,6 +16,8 @@ import starfile
 from web_results import BASE, HOSTILE, write_results
 from web_serving import watched, workbench
 
+import volengine
+
 SECONDS = 90_000
 
 
@@ -96,6 +98,12 @@ def test_picks_are_added_moved_deleted_rejected_and_written(browser: Any, link: 
     page.keyboard.press("Alt+ArrowRight")  # the new one is chosen
     settled(7)
     assert '{"op":"move","id":8,"position":[4,30,' in page.inner_text("#pkCommand")
+    # what others say is seen, and what is chosen stays chosen
+    with volengine.Curation(project / "curated" / "TS_01__ribosome.star.curation") as other:
+        other.do({"op": "accept", "ids": [8]}, user="another")
+    settled(8)
+    wait("body[data-places='8:3']")
+    assert page.inner_text("#pkChosen") == "1 pick chosen"
     if shots:
         page.screenshot(path=f"{shots}/slice.png")
         page.click("#theme")
@@ -103,8 +111,8 @@ def test_picks_are_added_moved_deleted_rejected_and_written(browser: Any, link: 
     page.keyboard.press("ArrowDown")
     assert "pick 0" in page.inner_text("#pkAt")
     page.keyboard.press("Delete")
-    settled(8)
-    wait("body[data-places='8:2']")
+    settled(9)
+    wait("body[data-places='9:2']")
     # written, and refused where something is missing
     page.fill("#pkName", "mine.star")
     page.locator("#pkWrite button").click()

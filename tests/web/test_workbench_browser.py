@@ -121,6 +121,14 @@ def test_the_gallery_is_searched_sorted_tagged_and_selected(page: Page, project:
     assert (project / "lists" / "best.txt").read_text() == f"{project / 'tomograms' / 'TS_01.ome.zarr'}\n"
     natural = p.locator("#rows img").first.evaluate("image => image.decode().then(() => image.naturalWidth)")
     assert natural == SHAPE[2]
+    p.keyboard.press("Escape")
+    p.set_viewport_size({"width": 800, "height": 800})  # half a screen: nothing lies beyond its edge
+    for section in ("picks", "tune", "annotate", "teach", "models", "run", "gallery"):
+        p.click(f"nav [data-section={section}]")
+        p.wait_for_selector(f"main#{section}:visible", timeout=SECONDS)
+        beyond = "e => Math.max(...[e, ...e.querySelectorAll('aside')].map(o => o.scrollWidth - o.clientWidth))"
+        assert p.locator(f"main#{section}").evaluate(beyond) <= 0
+        assert p.evaluate("document.documentElement.scrollWidth") <= 800
 
 
 def test_columns_of_tables_and_pictures_of_features(page: Page) -> None:

@@ -97,7 +97,9 @@ def test_what_comes_in_can_be_used_and_replaces_nothing(client: Client, project:
         assert upload(client, name, good).status == 400
     for data in (b"", good[:-1], b"PK\x03\x04"):
         for ending in ("safetensors", "onnx", "scnm", "zip"):
-            assert upload(client, f"broken.{ending}", data).status == 400
+            refused = upload(client, f"broken.{ending}", data)
+            assert refused.status == 400
+            assert "models/." not in refused.json["error"]  # where it lay meanwhile
     assert not [name for name in names(client) if name.startswith("broken")]
     large = b"x" * 2_100_000  # more than other routes take
     assert upload(client, "large.safetensors", large).status == 400

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 
 import click
 
@@ -67,7 +68,8 @@ def _default(param: click.Option, ctx: click.Context) -> str:
     value = param.get_default(ctx)
     if param.is_flag:
         return "yes" if value is True else "no"
-    return "none" if value is None or value == () else str(value)
+    unset = isinstance(value, Enum) and value.name == "UNSET"  # what click 8.3 and later say of an option without one
+    return "none" if value is None or value == () or unset else str(value)
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter, own: Sections) -> None:

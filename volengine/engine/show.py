@@ -174,7 +174,7 @@ def _refused(folder: RunFolder) -> list[str]:
     with contextlib.suppress(OSError, ValueError):  # a run that has not ended yet; a torn file
         path = max((path for path in reports if path.exists()), key=lambda path: path.stat().st_mtime_ns)
         failed = parse_json(path.read_bytes(), str(path))["failed"]
-        return [f"{name}: failed in the last run: {why}" for name, why in failed.items()]
+        return [f"{name}: failed in the last run: {why.removeprefix(f'{name}: ')}" for name, why in failed.items()]
     return []
 
 

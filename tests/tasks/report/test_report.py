@@ -123,6 +123,7 @@ def test_failures_come_first_with_their_messages(tmp_path: Path) -> None:
     assert index.words.index(message) < index.words.index("Filter by name")
     rows = json.loads((done.pages / "index.json").read_text())["tomograms"]
     assert [(Path(row["name"]).name, row["state"]) for row in rows] == [("bad.mrc", "failed"), ("good", "done")]
+    assert f"{rows[0]['name']}:" not in rows[0]["message"]  # said once
     assert message in (done.pages / "pages" / f"{page_name(str(bad))}.html").read_text()
 
 

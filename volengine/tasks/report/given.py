@@ -106,7 +106,7 @@ def source_of_runs(runs: Sequence[Path], out: str) -> ReportSource:
         mine = {plan.path.name: Shown(plan.path.name, str(plan.path)) for plan in folder.plans()}
         for name, why in errors.items():
             known = mine.get(name, Shown(name))
-            mine[name] = replace(known, error=why)
+            mine[name] = replace(known, error=why.removeprefix(f"{name}: "))  # the name stands before it
         surfaces = _sets_beside(folder.path)
         for name, one in mine.items():
             if sets := surfaces.get(file_name(name)):

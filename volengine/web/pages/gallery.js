@@ -55,9 +55,10 @@ export class Gallery {
     one.edit = note;
     const head = made("div", "", { className: "cell title-cell" });
     head.append(title);
+    one.fault = made("div", "", { className: "fault" });
     const select = made("div");
     select.append(one.box);
-    row.append(select, picture, head, ...Object.values(one.cells), note);
+    row.append(select, picture, head, ...Object.values(one.cells), note, one.fault);
     for (const child of row.children) child.setAttribute("role", "cell");
     note.removeAttribute("role");
     one.row = row;
@@ -114,7 +115,7 @@ export class Gallery {
         .map(([key, single]) => `${counts[key]} ${counts[key] === 1 ? single : key}`);
       return made("span", `${name}: ${parts.join(", ") || "nothing yet"}`, { className: "amount" });
     });
-    if (one.error) said.push(made("span", one.error, { className: "fault" }));
+    one.fault.textContent = one.error ?? ""; // below all columns: they are narrow, and can be hidden
     cells.slices.replaceChildren(...said);
   }
 

@@ -35,7 +35,8 @@ export class PickGrid {
     this.page.bench.trying(() => this.load());
   }
 
-  async load() {
+  // chosen: whether picks that were chosen stay so, where others have changed something.
+  async load(chosen = false) {
     const query = this.page.query();
     query.append("start", this.start);
     query.append("count", PAGE);
@@ -44,11 +45,17 @@ export class PickGrid {
     if (token !== this.token) return;
     if (found.total && this.start >= found.total) {
       this.start = 0;
-      return this.load();
+      return this.load(chosen);
     }
     this.total = found.total;
+    const same = (pick, at) => pick.id === this.cells[at].pick.id && pick.moved === this.cells[at].pick.moved;
+    if (chosen && found.picks.length === this.cells.length && found.picks.every(same)) {
+      found.picks.forEach((pick, at) => this.say(Object.assign(this.cells[at], { pick }))); // the same cells: focus stays
+      return this.pictures(token);
+    }
+    const before = new Set(chosen ? this.ids : []);
     this.at = 0;
-    this.cells = found.picks.map((pick, at) => this.cell(pick, at));
+    this.cells = found.picks.map((pick, at) => this.cell(pick, at, before.has(pick.id)));
     const none = made("p", "No picks to show.", { className: "pk-none" });
     $("pkGrid").replaceChildren(...(this.cells.length ? this.cells.map((one) => one.element) : [none]));
     $("pkPage").textContent = found.total ? `${found.start + 1} to ${found.start + this.cells.length} of ${found.total}` : "";
@@ -76,7 +83,7 @@ export class PickGrid {
     document.body.dataset.pictures = String(this.cells.length);
   }
 
-  cell(pick, at) {
+  cell(pick, at, chosen) {
     const element = made("div", "", { className: "pk-cell", tabIndex: at ? -1 : 0 });
     element.setAttribute("role", "option");
     const canvas = made("canvas");
@@ -87,7 +94,7 @@ export class PickGrid {
     words.append(made("span", hand || `#${pick.id}`), made("span", pick.value === null ? "" : short(pick.value)));
     element.title = pick.tomogram;
     element.append(canvas, mark, tags, words);
-    const cell = { pick, element, canvas, mark, tags, chosen: false };
+    const cell = { pick, element, canvas, mark, tags, chosen };
     element.addEventListener("click", (event) => this.click(at, event));
     element.addEventListener("dblclick", () => this.page.toSlice(pick));
     element.addEventListener("focus", () => (this.at = at));

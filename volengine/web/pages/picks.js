@@ -4,10 +4,11 @@ import { short } from "./contrast.js";
 import { Keys } from "./keys.js";
 import { PickGrid } from "./pick_grid.js";
 import { PickSlice } from "./pick_slice.js";
-import { get, post, quoted } from "./server.js";
+import { get, post, quoted, typed } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = [["all", "all"], ["undecided", "not decided"], ["accepted", "accepted"], ["rejected", "rejected"]];
+const POLL_MS = 1500;
 const WORDS = { accepted: "✓ accepted", rejected: "✕ rejected", undecided: "not decided", deleted: "deleted" };
 
 function made(tag, text = "", more = {}) {
@@ -27,6 +28,7 @@ export class Picks {
     this.bench = bench;
     this.queue = Promise.resolve();
     this.waiting = 0;
+    this.sent = 0;
     this.state = null;
     this.grid = new PickGrid(this);
     this.slice = new PickSlice(this);
@@ -34,6 +36,7 @@ export class Picks {
     this.connect();
     this.keys();
     this.said();
+    this.poll();
   }
 
   get path() {
@@ -58,6 +61,7 @@ export class Picks {
   // -- the table --------------------------------------------------------------------------------------------
 
   async refresh() {
+    if (!this.state) $("pkGrid").replaceChildren(); // what it says is of the last time
     const tables = await get("api/picks");
     fill("pkTable", tables.map((one) => [String(one.number), one.name]));
     if (!tables.length) {
@@ -88,8 +92,35 @@ export class Picks {
     if (!this.state.changed) await Promise.all([this.grid.load(), this.histogram(), this.sliced ? this.onSlice() : null]);
   }
 
+  getState() {
+    return get(`${this.path}?user=${encodeURIComponent(this.bench.user())}`);
+  }
+
   async readState() {
-    const state = await get(`${this.path}?user=${encodeURIComponent(this.bench.user())}`);
+    this.take(await this.getState());
+  }
+
+  // What others say of the picks is seen within two seconds; so is a table that was written anew.
+  async poll() {
+    const next = () => setTimeout(() => this.poll(), POLL_MS);
+    if (this.bench.section !== "picks" || document.hidden || !this.state || this.waiting) return next();
+    const { path, sent } = this;
+    try {
+      const state = await this.getState();
+      if (this.lost) this.bench.say("");
+      this.lost = false;
+      if (path === this.path && sent === this.sent && this.state && JSON.stringify(state) !== JSON.stringify(this.state)) {
+        this.take(state);
+        if (!state.changed) await Promise.all([this.grid.load(true), this.histogram(), this.sliced ? this.slice.refresh() : null]);
+      }
+    } catch (error) {
+      this.lost = true;
+      this.bench.say(error.message, true);
+    }
+    return next();
+  }
+
+  take(state) {
     this.state = state;
     $("pkChanged").hidden = !state.changed;
     $("pkChangedSaid").textContent = state.changed;
@@ -136,6 +167,7 @@ export class Picks {
     const { digest } = this.state;
     const user = this.bench.user();
     this.waiting += 1;
+    this.sent += 1;
     document.body.dataset.picksWaiting = String(this.waiting);
     const work = async () => {
       try {
@@ -170,8 +202,9 @@ export class Picks {
   }
 
   async carry() {
-    const made = await post(`${this.path}/carry`, { within_nm: Number($("pkWithin").value), user: this.bench.user() });
-    $("pkCommand").textContent = `volengine curate carry ${quoted(this.state.file)} --within-nm ${Number($("pkWithin").value)}`;
+    const within = typed($("pkWithin"));
+    const made = await post(`${this.path}/carry`, { within_nm: within, user: this.bench.user() });
+    $("pkCommand").textContent = `volengine curate carry ${quoted(this.state.file)} --within-nm ${within}`;
     await this.open(this.table);
     this.bench.say(`Carried over for ${made.found}, lost for ${made.lost}. ${made.notes.join(" ")}`);
   }

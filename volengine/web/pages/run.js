@@ -1,6 +1,6 @@
 // Runs of the project, and all its jobs: started, watched and stopped here, but processes of their own. One request
 // every two seconds asks for all of it, while the section is open.
-import { get, post, quoted } from "./server.js";
+import { get, post, quoted, typed } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const EVERY_MS = 2000;
@@ -119,7 +119,7 @@ export class Run {
       const job = await post("api/runs", {
         recipe: $("runRecipe").value,
         tomograms,
-        workers: Number($("runWorkers").value),
+        workers: typed($("runWorkers")),
         cluster: $("runCluster").value || null,
       });
       $("runSaid").textContent = "";
@@ -239,7 +239,7 @@ export class Run {
     const left = found.left_s !== null ? [`about ${lasted(found.left_s)} left`] : [];
     const said = [`${found.total} tomogram${found.total === 1 ? "" : "s"}: ${counts.join(", ")}`, ...rate, ...left].join("; ");
     if ($("jobCounts").textContent !== said) $("jobCounts").textContent = said;
-    $("jobFailed").replaceChildren(...found.failed.map(({ name, why }) => made("li", `${name}: ${why}`)));
+    $("jobFailed").replaceChildren(...found.failed.map(({ name, why }) => made("li", why.startsWith(`${name}: `) ? why : `${name}: ${why}`)));
     $("jobRunning").replaceChildren(...found.running.map(({ name, done, units, stage }) => made("li", `${name}: ${done} of ${units} units${stage ? `, ${stage}` : ""}`)));
     $("jobNext").hidden = !found.counts.finished;
     $("jobReport").textContent = found.report ? `Pages of what was found: ${found.report}` : "";

@@ -16,13 +16,13 @@ async function answered(path, options) {
   }
   if (!answer.ok) {
     const text = await answer.text();
-    let said = text;
+    let said = { error: text };
     try {
-      said = JSON.parse(text).error ?? text;
+      said = { error: text, ...JSON.parse(text) };
     } catch {
       // it was no JSON
     }
-    throw new ServerError(said.trim() || `The server answers ${answer.status}.`);
+    throw Object.assign(new ServerError(said.error.trim() || `The server answers ${answer.status}.`), { refused: said.refused });
   }
   return answer;
 }
@@ -35,8 +35,26 @@ export function get(path) {
   return asked(path, {});
 }
 
-export function post(path, value) {
-  return asked(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
+// The number in a field; NaN if there is none: a field that was emptied is not 0.
+export function typed(input) {
+  return input.value.trim() === "" ? NaN : Number(input.value);
+}
+
+// A value as the body of a question. JSON would make null of what is no number, which to the server is "not given".
+function body(value) {
+  return JSON.stringify(value, (key, one) => {
+    if (typeof one === "number" && !Number.isFinite(one)) throw new ServerError(`${key.replaceAll("_", " ")}: give a number.`);
+    return one;
+  });
+}
+
+// Ask with a value, and get the answer as it comes; an error has what was refused, if the server says it.
+export async function ask(path, value) {
+  return answered(path, { method: "POST", headers: { "content-type": "application/json" }, body: body(value) });
+}
+
+export async function post(path, value) {
+  return (await ask(path, value)).json();
 }
 
 // Send a file as it is.

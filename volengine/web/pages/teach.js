@@ -1,7 +1,7 @@
 // Teaching: trainings on what is annotated, watched as they go; their models look at slices in Annotate.
 import { losses } from "./losses.js";
 import { Scores } from "./scores.js";
-import { address, get, post } from "./server.js";
+import { address, get, post, typed } from "./server.js";
 import { WhereNext } from "./where_next.js";
 
 const $ = (id) => document.getElementById(id);
@@ -96,7 +96,7 @@ export class Teach {
     if (!features.length) throw new Error("Choose a feature that has training boxes.");
     const [kind, ...name] = $("teachBegin").value.split(" ");
     const asked = { name: $("teachName").value.trim(), features, ...(kind ? { [kind]: name.join(" ") } : {}) };
-    for (const [key, id] of [["epochs", "teachEpochs"], ["steps", "teachSteps"], ["batch", "teachBatch"]]) asked[key] = Number($(id).value);
+    for (const [key, id] of [["epochs", "teachEpochs"], ["steps", "teachSteps"], ["batch", "teachBatch"]]) asked[key] = typed($(id));
     this.bench.say("Exporting what is annotated …");
     await post("api/trainings", asked);
     this.bench.say("");

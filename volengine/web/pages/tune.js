@@ -1,6 +1,6 @@
 // Tuning: rules and picks of a region of one tomogram. Whatever is changed, one question is under way at a time, and the
 // last one is answered; what the page shows is always an answer of the server.
-import { address, get, ServerError } from "./server.js";
+import { ask, get, post, typed } from "./server.js";
 import { Keys } from "./keys.js";
 import { SliceView } from "./slice_view.js";
 import { Slices } from "./slices.js";
@@ -12,22 +12,6 @@ const $ = (id) => document.getElementById(id);
 const AXES = "zyx";
 const CURVE = Array.from({ length: 19 }, (_, n) => Number(((n + 1) * 0.05).toFixed(2)));
 const ERASED = "#ff9a4d"; // above the threshold, and taken away by rules
-
-// Ask, and get the answer or what was refused with its field.
-async function asked(path, value) {
-  const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) };
-  let answer;
-  try {
-    answer = await fetch(address(path), options);
-  } catch {
-    throw new ServerError("The server does not answer. Has it ended, or the tunnel to it?");
-  }
-  if (!answer.ok) {
-    const said = await answer.json().catch(() => ({ error: `The server answers ${answer.status}.` }));
-    throw Object.assign(new ServerError(said.error), { refused: said.refused });
-  }
-  return answer;
-}
 
 export class Tune {
   constructor(bench) {
@@ -64,13 +48,15 @@ export class Tune {
     Object.assign(this, { number, tomogram, facts });
     if (!facts.features.length) {
       this.number = null;
-      $("tuneEmpty").textContent = "There is no prediction of this tomogram in the project. The section Run makes some: Predict… in Teach or Models.";
+      const why = "There is no prediction of this tomogram in the project that can be shown. The section Run makes some: Predict… in Teach or Models.";
+      $("tuneEmpty").textContent = [why, ...tomogram.notes].join("\n"); // such as those of a run that was stopped
       return;
     }
     const names = facts.features.map((one) => one.name);
+    const region = this.recall(facts.region);
     this.feature = names.includes(this.feature) ? this.feature : names[0];
     this.rules = this.rules.filter((rule) => this.namesIn(rule).every((name) => names.includes(name)));
-    this.region = facts.region;
+    this.region = region;
     this.points = [];
     const fill = (id, options) => $(id).replaceChildren(...options);
     fill("tuneFeature", names.map((name) => element("option", name, { value: name })));
@@ -201,8 +187,28 @@ export class Tune {
   }
 
   question(more = {}) {
-    const truth = { feature: this.feature, key: $("tuneTruth").value, radius_nm: Number($("tuneRadius").value) };
+    const truth = { feature: this.feature, key: $("tuneTruth").value, radius_nm: $("tuneTruth").value ? typed($("tuneRadius")) : 0 };
     return { settings: this.settings(), roi: this.roi(), z: this.index, truth, ...more };
+  }
+
+  // -- what was set, when the page is loaded again --------------------------------------------------------------
+
+  get place() {
+    return `${this.bench.facts.name} ${this.bench.facts.tomograms[this.number]}`;
+  }
+
+  remember() {
+    const { place, feature, picks, rules, base, region } = this;
+    this.bench.remember("tune", { place, feature, picks, rules, base, region });
+  }
+
+  // Once; the region of the tomogram it was set in, else the one that is proposed.
+  recall(proposed) {
+    const kept = this.recalled ? null : this.bench.remembered("tune");
+    this.recalled = true;
+    if (kept?.place !== this.place) return proposed;
+    Object.assign(this, { feature: kept.feature, picks: kept.picks, rules: kept.rules, base: kept.base });
+    return kept.region.every((ends) => ends.every((end, axis) => end >= 0 && end <= this.tomogram.shape[axis])) ? kept.region : proposed;
   }
 
   // Something was changed: the curve is of older settings then.
@@ -215,6 +221,7 @@ export class Tune {
   async ask() {
     if (this.number === null) return;
     this.wanted = {};
+    this.remember();
     document.body.dataset.tune = "asking";
     if (this.busy) return;
     this.busy = true;
@@ -233,7 +240,7 @@ export class Tune {
     const begun = performance.now();
     const number = this.number;
     try {
-      const answer = await asked(`api/tomograms/${number}/tune`, this.question());
+      const answer = await ask(`api/tomograms/${number}/tune`, this.question());
       const data = await answer.arrayBuffer();
       const length = new DataView(data).getUint32(0, true);
       const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
@@ -296,7 +303,7 @@ export class Tune {
     const mine = (this.drawing = performance.now());
     this.points = [];
     for (const threshold of CURVE) {
-      const found = await asked(`api/tomograms/${this.number}/tune/count`, this.question({ settings: this.settings(threshold) })).then((one) => one.json());
+      const found = await post(`api/tomograms/${this.number}/tune/count`, this.question({ settings: this.settings(threshold) }));
       if (this.drawing !== mine) return;
       this.points.push([threshold, found[this.feature].picks]);
       curve($("tuneCurve"), this.points, Number(this.fields().threshold ?? 0.5));
@@ -358,7 +365,7 @@ export class Tune {
   }
 
   typed() {
-    const read = (side) => [...AXES].map((axis) => Math.round(Number($(`tune-${axis}${side}`).value)));
+    const read = (side) => [...AXES].map((axis) => Math.round(typed($(`tune-${axis}${side}`))));
     this.choose([read(0), read(1)]);
   }
 
@@ -403,7 +410,7 @@ export class Tune {
     const settings = { rules: this.rules, pick }; // what was changed, and what is in view
     const more = { settings, name, replace: $("tuneReplace").checked, part: $("tunePart").checked, base: this.base };
     try {
-      const saved = await asked(`api/tomograms/${this.number}/tune/recipe`, this.question(more)).then((one) => one.json());
+      const saved = await post(`api/tomograms/${this.number}/tune/recipe`, this.question(more));
       this.recipes(saved.recipes);
       $("tuneSaved").className = "small";
       $("tuneSaved").textContent = `Saved, with picks of ${pick.map((one) => one.feature).join(", ")}: ${saved.file} `;

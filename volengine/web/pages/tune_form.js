@@ -18,9 +18,9 @@ function title(name) {
 
 function given(field, text) {
   if (text === "") return undefined; // the default
-  if (field.kind === "three") return text.split(",").map((one) => (one.trim() === "" ? one : Number(one)));
+  if (field.kind === "three") return text.split(",").map((one) => (one.trim() !== "" && Number.isFinite(Number(one)) ? Number(one) : one));
   if (field.kind === "choice") return typeof field.choices[0] === "number" ? Number(text) : text;
-  return Number.isNaN(Number(text)) ? text : Number(text);
+  return Number.isFinite(Number(text)) ? Number(text) : text; // the server says what is wrong with other texts
 }
 
 // A form of some fields. values: an object that is changed; change: called after that.

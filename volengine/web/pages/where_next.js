@@ -1,5 +1,5 @@
 // Where next: patches of the whole project of which a model is least certain; a click leads to the slice, with a box proposed.
-import { bytes, get, post } from "./server.js";
+import { bytes, get, post, typed } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const OWN = "the project's predictions";
@@ -63,7 +63,7 @@ export class WhereNext {
   async find() {
     const other = $("nextOther").value;
     const asked = { source: $("nextSource").value, feature: $("nextFeature").value, ...(other === "-" ? {} : { other: other.slice(1) }) };
-    for (const [name, id] of [["depth", "nextDepth"], ["side", "nextSide"], ["count", "nextCount"]]) asked[name] = Number($(id).value);
+    for (const [name, id] of [["depth", "nextDepth"], ["side", "nextSide"], ["count", "nextCount"]]) asked[name] = typed($(id));
     await post("api/suggestions", asked);
     await this.refresh();
   }

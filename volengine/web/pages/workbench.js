@@ -34,6 +34,23 @@ const bench = {
   kept,
   keep,
 
+  // What was set in this tab, for when its page is loaded again.
+  remember(name, value) {
+    try {
+      sessionStorage.setItem(`volengine ${name}`, JSON.stringify(value));
+    } catch {
+      // a browser that keeps nothing
+    }
+  },
+
+  remembered(name) {
+    try {
+      return JSON.parse(sessionStorage.getItem(`volengine ${name}`));
+    } catch {
+      return null;
+    }
+  },
+
   say(text, wrong = false) {
     $("message").textContent = text;
     $("message").title = text;
@@ -105,7 +122,10 @@ async function begin() {
   bench.sections = sections;
   Keys.listAll($("keyList"));
   if (!bench.facts.writable) bench.say("This project cannot be written to: it can only be looked at.");
-  window.addEventListener("hashchange", () => bench.trying(go));
+  window.addEventListener("hashchange", () => {
+    if (document.body.dataset.state === "wrong") bench.say(""); // it was of the section that is left
+    bench.trying(go);
+  });
   await go();
   document.body.dataset.state = document.body.dataset.state ?? "ready";
 }

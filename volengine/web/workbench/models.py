@@ -224,10 +224,14 @@ class Models:
         """
         name = self.check_new(file.name)
         with self._opening:  # one at a time, for the server's memory
-            if file.suffix == PACKAGE:
-                import_model(file, file.with_name(name))
-                file = file.with_name(name)
-            _check_usable(file)
+            try:
+                if file.suffix == PACKAGE:
+                    import_model(file, file.with_name(name))
+                    file = file.with_name(name)
+                _check_usable(file)
+            except VolengineError as error:  # where it lay meanwhile says nothing to anybody
+                error.args = (str(error).replace(f"{file.parent}{os.sep}", ""),)
+                raise
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
         final = self.folder / name
