@@ -222,12 +222,15 @@ class Models:
         DependencyError
             An extra is not installed.
         """
-        name = self.check_new(file.name)
-        with self._opening:  # one at a time, for the server's memory
-            if file.suffix == PACKAGE:
-                import_model(file, file.with_name(name))
-                file = file.with_name(name)
-            _check_usable(file)
+        name, came = self.check_new(file.name), file
+        try:
+            with self._opening:  # one at a time, for the server's memory
+                if file.suffix == PACKAGE:
+                    import_model(file, file.with_name(name))
+                    file = file.with_name(name)
+                _check_usable(file)
+        except InputError as error:  # its sender knows the name alone, not the folder of what comes in
+            raise type(error)(str(error).replace(str(came), came.name)) from error
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
         final = self.folder / name
