@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from asking import Client, Reply, entered
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import ndimage
 from starlette.routing import Route
 from web_results import HOSTILE, OPTIONS, SHAPE, write_mrc, write_results
@@ -387,6 +389,32 @@ def test_other_sites_and_strangers_cannot_draw(folder: Path) -> None:
     with Client(app, {"host": "localhost:8000", **HERE}) as stranger:
         assert stranger.ask("POST", where, {}, body).status == 403
         assert stranger.get("/api/project").status == 403
+
+
+@pytest.mark.parametrize("name", ["TS_01.mrc", "TS_01.zarr"])
+def test_a_tomogram_that_is_written_anew_is_shown_anew(tmp_path: Path, name: str) -> None:
+    """Also with the same metadata, and without the gallery being asked."""
+
+    def write(values: NDArray[np.float32]) -> None:
+        if name.endswith(".mrc"):
+            (tmp_path / name).unlink(missing_ok=True)
+            write_mrc(tmp_path / name, values)
+            return
+        made = zarr.create_array(tmp_path / name, shape=values.shape, chunks=(4, 8, 8), dtype="float32", overwrite=True)
+        made[:] = values
+
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(size=(8, 16, 16)).astype(np.float32) for _ in range(2))
+    write(first)
+    _bench, client = bench_of(tmp_path, voxel_size=10.0)
+    with client:
+        for values in (first, second, first):
+            write(values)
+            for axis, index in (("z", 3), ("y", 5)):
+                reply = client.get(f"/api/tomograms/0/slice?axis={axis}&index={index}")
+                low, high = (float(reply.headers[f"x-{end}"]) for end in ("low", "high"))
+                seen = low + (high - low) * np.frombuffer(reply.body, "<u2").reshape(-1, 16) / 65535
+                np.testing.assert_allclose(seen, np.take(values, index, "zyx".index(axis)), atol=1e-3)
 
 
 def test_a_project_that_cannot_be_written_to_is_only_looked_at(tmp_path: Path, monkeypatch: Any) -> None:

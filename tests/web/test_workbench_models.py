@@ -23,7 +23,7 @@ from volengine.core.errors import VolengineError
 from volengine.io.shared_models import model_path
 from volengine.nets.checkpoint import load_facts
 from volengine.nets.facts_apart import facts_apart
-from volengine.nets.formats.bioimage_read import onnx_of
+from volengine.nets.formats.bioimage_read import read_package
 from volengine.tasks.models.exchange import export_model, import_model
 from volengine.web.app import make_app
 from volengine.web.guard import Gate
@@ -129,7 +129,7 @@ def test_formats_of_others_go_out_and_come_in_again(client: Client, project: Pat
     given = client.get("/api/models/ball.safetensors/export?format=bioimage")
     assert given.status == 200
     assert given.headers["content-disposition"].endswith("ball.bioimage.zip")
-    assert onnx_of_bytes(given.body, tmp_path) == onnx_of(package)
+    assert onnx_of_bytes(given.body, tmp_path) == read_package(package).weights
     assert client.get("/api/models/ball.safetensors/export?format=exe").status == 400
     made = upload(client, "zoo.bioimage.zip", given.body)
     assert made.status == 201, made.body
@@ -142,7 +142,7 @@ def test_formats_of_others_go_out_and_come_in_again(client: Client, project: Pat
 
 def onnx_of_bytes(data: bytes, folder: Path) -> bytes:
     (folder / "given.zip").write_bytes(data)
-    return onnx_of(folder / "given.zip")
+    return read_package(folder / "given.zip").weights
 
 
 @pytest.fixture

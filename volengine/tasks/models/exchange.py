@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -149,12 +149,7 @@ def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None
 
     path, out, recipe = model_path(path_text(path)), path_text(out), recipe or ModelImportRecipe()
     if Path(path).suffix.lower() == ".zip":
-        from volengine.nets.formats.bioimage_read import onnx_of
-
-        with TemporaryDirectory() as folder:
-            weights = Path(folder) / f"{Path(path).stem}.onnx"
-            weights.write_bytes(onnx_of(path))
-            return import_model(weights, out, recipe)
+        return _import_package(path, out, recipe)
     told: dict[str, Any] = {
         "voxel_size": recipe.voxel_size,
         "features": recipe.features,
@@ -177,6 +172,20 @@ def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None
     with replacing(out) as file:
         file.write(content)
     return facts
+
+
+def _import_package(path: str, out: str, recipe: ModelImportRecipe) -> ModelFacts:
+    from volengine.nets.formats.bioimage_read import read_package
+
+    package = read_package(path, recipe.axes or "", recipe.normalisation or "", recipe.activation or "")
+    told: dict[str, Any] = {k: getattr(package, k) or None for k in ("axes", "normalisation", "activation")}
+    with TemporaryDirectory() as folder:
+        weights = Path(folder) / f"{Path(path).stem}.onnx"
+        weights.write_bytes(package.weights)
+        try:
+            return import_model(weights, out, replace(recipe, **told))
+        except InputError as error:  # its reader knows the file that was unpacked, and the user the package
+            raise type(error)(str(error).replace(str(weights), path)) from error
 
 
 @dataclass(frozen=True)

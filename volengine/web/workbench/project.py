@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from volengine.core.volume import Volume
 from volengine.engine.ledger import RunFolder
 from volengine.io.annotations.folder import ENDING
 from volengine.io.copick.config import is_project
+from volengine.io.listing import ARRAY_FILES
 from volengine.io.names import VOLUME_SUFFIXES, same_tomogram, split_group, suffix_of
 from volengine.io.open import OpenVolume, open_volume
 from volengine.io.stores import local_path, located
@@ -54,6 +55,8 @@ DOUBT_S = 5.0
 """Seconds after which a tomogram is opened again of which something could not be shown."""
 RAW = frozenset(VOLUME_SUFFIXES) - {".zarr"}
 """Endings of tomograms that a run converts."""
+IDENTITY = 40
+"""Digits of an identity."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Opened:
     volume: OpenVolume
     predictions: tuple[Prediction, ...]
     notes: tuple[str, ...]
+    stamps: tuple[str, ...] = ()
 
 
 class Project:
@@ -300,14 +304,16 @@ class Project:
         return [str(path) for path in found if path is not None and suffix_of(str(path)) in RAW and Path(path).exists()]
 
     def opened(self, number: int) -> Opened:
-        """A tomogram with its predictions; errors as of :meth:`base`."""
+        """A tomogram with its predictions; errors as of :meth:`base`. What was written anew is opened anew."""
         with self._lock:
             if time.monotonic() - self._doubted.get(number, time.monotonic()) > DOUBT_S:
                 self._opened.pop(number, None)
                 del self._doubted[number]
-            if number in self._opened:
+            kept = self._opened.get(number)
+            if kept is not None:
                 self._opened.move_to_end(number)
-                return self._opened[number]
+        if kept is not None and _stamps(kept) == kept.stamps:
+            return kept
         made = self._made(number)
         with self._lock:
             self._opened[number] = made
@@ -336,7 +342,7 @@ class Project:
             name = f"{feature}{GATED}" if thing.folder == "gated" else feature
             key = sha256(one.where.encode("utf-8", "surrogatepass")).hexdigest()[:16]
             predictions.append(Prediction(key, name, feature, f"#{hexadecimal(colour_of_feature(feature))}", one))
-        return Opened(volume, tuple(predictions), tuple(notes))
+        return _stamped(Opened(volume, tuple(predictions), tuple(notes)))
 
     def features(self, number: int) -> dict[str, Thing]:
         """The features of which a tomogram has a prediction or labels, by the names of the files alone."""
@@ -384,6 +390,37 @@ class Project:
         if found is None:
             raise MissingError(f"{self.tomogram(number).name}: there is no such prediction; load the page again.")
         return found
+
+
+def _stamps(opened: Opened) -> tuple[str, ...]:
+    """When the files of the volumes were written: the file itself, of a store the array's folder and metadata."""
+    found = []
+    for volume in (opened.volume, *(one.volume for one in opened.predictions)):
+        place = local_path(volume.url)
+        files = [] if place is None else [place]
+        if place is not None and place.is_dir():
+            files = [place / volume.path / name for name in ("", *ARRAY_FILES)]
+        found.append(" ".join(_state(file) for file in files))
+    return tuple(found)
+
+
+def _state(file: Path) -> str:
+    try:
+        told = file.stat()
+    except OSError:
+        return "gone"
+    return f"{told.st_mtime_ns}-{told.st_ino}-{told.st_size}"
+
+
+def _stamped(opened: Opened) -> Opened:
+    """The same with identities that change when files are written anew: a store's is of its metadata, which may not."""
+    stamps = _stamps(opened)
+    tomogram, *others = (
+        replace(one, identity=sha256(f"{one.identity} {stamp}".encode()).hexdigest()[:IDENTITY]) if stamp else one
+        for one, stamp in zip((opened.volume, *(p.volume for p in opened.predictions)), stamps, strict=True)
+    )
+    predictions = tuple(replace(p, volume=one) for p, one in zip(opened.predictions, others, strict=True))
+    return Opened(tomogram, predictions, opened.notes, stamps)
 
 
 def _settled(stamp: list[int]) -> bool:
