@@ -69,6 +69,8 @@ class Outputs:
         self.folder = folder
         self.options = options
         self._relative: dict[str, str] = {}
+        self._made: set[str] = set()
+        """Keys of the images that were created in this attempt."""
 
     # -- images --------------------------------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ class Outputs:
             elif spec.scratch and not spec.group and read_node(spec.url) is None:
                 self._remove_rest(spec)
             self._create(spec, token)
+            self._made.add(key)
             self.folder.forget(self.writers(spec))
         self.folder.write_json(IMAGES, {**known, **digests})
 
@@ -250,14 +253,17 @@ class Outputs:
     def remove_unwritten(self) -> None:
         """Delete the images without any finished unit, so that a failed run leaves no empty image behind.
 
-        An image whose store holds what somebody else has added stays.
+        What this attempt has found there stays, marked as not complete: an image that was complete before, whose units
+        were withdrawn because some of its objects were lost, and one with voxels of an earlier attempt. Most of its
+        objects may be good. An image whose store holds what somebody else has added stays, too.
         """
         done = self.folder.done(self.plan.identities)
         token = self.folder.token()
         for spec in self.plan.images:
             written = any(done[name] for name in self.writers(spec))
             ours = not spec.scratch and omezarr.store_token(spec.url, spec.group) == token
-            if ours and not written and not omezarr.strangers(spec):
+            made_here = self._key(spec) in self._made
+            if ours and not written and (made_here or not omezarr.is_begun(spec)) and not omezarr.strangers(spec):
                 omezarr.remove(spec.url, spec.group)
                 remove_parents(spec.url, spec.group)
 
