@@ -69,8 +69,7 @@ class Outputs:
         self.folder = folder
         self.options = options
         self._relative: dict[str, str] = {}
-        self._made: set[str] = set()
-        """Keys of the images that were created in this attempt."""
+        self._made = set[str]()  # keys of the images that were created in this attempt
 
     # -- images --------------------------------------------------------------------------------------------
 
@@ -103,7 +102,11 @@ class Outputs:
             self._create(spec, token)
             self._made.add(key)
             self.folder.forget(self.writers(spec))
-        self.folder.write_json(IMAGES, {**known, **digests})
+        self.note_images()
+
+    def note_images(self) -> None:
+        """Record how the images were created, by where they are from the folder."""
+        self.folder.write_json(IMAGES, {**self._known(), **self.digests})
 
     def _check(self, spec: ImageSpec, token: str, before: str | None, now: str) -> None:
         """Refuse an image whose place is taken by another run, another program, or another feature of this run.
@@ -253,9 +256,8 @@ class Outputs:
     def remove_unwritten(self) -> None:
         """Delete the images without any finished unit, so that a failed run leaves no empty image behind.
 
-        What this attempt has found there stays, marked as not complete: an image that was complete before, whose units
-        were withdrawn because some of its objects were lost, and one with voxels of an earlier attempt. Most of its
-        objects may be good. An image whose store holds what somebody else has added stays, too.
+        What this attempt has found there stays, marked as not complete (its units were withdrawn because some of its
+        objects were lost; most may be good), and so does an image whose store holds what somebody else has added.
         """
         done = self.folder.done(self.plan.identities)
         token = self.folder.token()
