@@ -103,7 +103,7 @@ BAD = {
     "a block that cuts shards": (["convert", "good.mrc", "--out", "o", "--block", "3,3,3"], ["(3, 3, 3)", "shard"]),
     "one store for two": (["convert", "good.mrc", "cut.mrc", "--out", "o.zarr"], ["o.zarr", "2 sources"]),
     "a missing scheduler file": (
-        ["convert", "good.mrc", "--out", "o", "--scheduler", "none.json"],
+        ["convert", "good.mrc", "--out", "o", "--scheduler", "none.json", "--wait-for-workers", "0s"],
         ["none.json: no such scheduler file"],
     ),
     "an unknown file system": (["convert", "foo://a/b.zarr", "--out", "o"], ["foo://a/b.zarr", "foo"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from engine_plans import result, simple, spec, stored
 
-from volengine.core.errors import InputError
+from volengine.core.errors import InputError, VolengineError
 from volengine.core.image import ImageSpec
 from volengine.core.new_folders import NewFolders
 from volengine.core.tiling import Tiling
@@ -22,6 +23,7 @@ from volengine.engine.run import Job, run_jobs, run_plan
 from volengine.engine.stage import ArrayInput, Output, Stage
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.node_files import group_files, put_node
+from volengine.io.open import open_volume
 
 QUIET = RunOptions(progress=False, durable=False)
 NOTHING = {"numbers": [], "marker": ""}
@@ -118,3 +120,42 @@ def test_a_failed_label_image_leaves_no_groups(tmp_path: Path, where: str) -> No
         assert np.array_equal(result(plan), array)
     run_plan(label_plan(url, source, []), str(tmp_path / "run"), QUIET)  # and the same command goes on
     assert omezarr.is_complete(url, "labels/core")
+
+
+@pytest.mark.parametrize("metadata", ["kept", "lost"])
+def test_an_image_that_was_complete_outlives_an_attempt_that_fails(tmp_path: Path, metadata: str) -> None:
+    """Its only unit is made again, because one of its objects is lost; then that unit fails, twice."""
+    array = np.arange(8 * 16, dtype="int16").reshape(8, 4, 4) + 1
+    marker = tmp_path / "marker"
+    marker.mkdir()
+    (marker / "0").touch()
+    params = {"numbers": [0], "marker": str(marker)}
+    plan = simple(tmp_path, stored(tmp_path, array), "fail_at", (8, 4, 4), params=params)
+    jobs = [Job("t", lambda: plan)]
+    run_jobs(jobs, str(tmp_path / "run"), QUIET)
+    out = Path(plan.images[0].url)
+    good = {path: path.read_bytes() for path in (out / "0" / "c").rglob("*") if path.is_file()}
+    lost = sorted(good)[0]
+    for _ in range(2):
+        lost.unlink(missing_ok=True)
+        if metadata == "lost":
+            (out / "zarr.json").write_text("{")
+        (marker / "0").unlink()
+        assert list(run_jobs(jobs, str(tmp_path / "run"), QUIET.with_(retries=0)).failures) == ["t"]
+        assert {path: path.read_bytes() for path in good if path.exists()} == {p: good[p] for p in good if p != lost}
+        assert not omezarr.is_complete(str(out))  # nobody takes it for a result
+        with pytest.raises(VolengineError, match="is not finished"):
+            open_volume(str(out))
+    assert run_jobs(jobs, str(tmp_path / "run"), QUIET).failures == {}
+    assert np.array_equal(result(plan), array)
+
+
+def test_an_image_that_replaces_another_recipes_and_fails_is_not_left(tmp_path: Path) -> None:
+    array = np.ones((8, 4, 4), "int16")
+    source = stored(tmp_path, array)
+    run_plan(simple(tmp_path, source, "fail_at", (8, 4, 4), params=NOTHING), str(tmp_path / "run"), QUIET)
+    made = simple(tmp_path, source, "fail_at", (8, 4, 4), params={"numbers": [0], "marker": ""})
+    changed = replace(made, images=(replace(made.images[0], facts={"recipe": "another"}),))
+    report = run_jobs([Job("t", lambda: changed)], str(tmp_path / "run"), QUIET.with_(retries=0))
+    assert list(report.failures) == ["t"]
+    assert not Path(changed.images[0].url).exists()  # the voxels of the former recipe are not there under the new one

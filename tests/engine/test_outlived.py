@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -75,14 +76,29 @@ def processes(file: Path, port: int = 0) -> Iterator[Processes]:
         made.kill()
 
 
+@contextmanager
+def heard(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Dask's loggers have handlers of their own and tell nobody else."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    for logger in loggers:
+        logger.addHandler(caplog.handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(caplog.handler)
+
+
 @pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.parametrize("port", ["another", "the same"])
-def test_a_run_goes_on_when_its_scheduler_comes_back(tmp_path: Path, port: str) -> None:
+def test_a_run_goes_on_when_its_scheduler_comes_back(
+    tmp_path: Path, port: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The worker that was alive has ended with it, or is killed; what it had finished is not done again."""
     plan, array = slow_plan(tmp_path)
     folder = RunFolder(tmp_path / "run").plan("t")
-    with processes(tmp_path / "s.json") as dask:
+    with processes(tmp_path / "s.json") as dask, heard(caplog):
         dask.scheduler()
         dask.worker()
         if port == "the same":
@@ -107,6 +123,7 @@ def test_a_run_goes_on_when_its_scheduler_comes_back(tmp_path: Path, port: str) 
     calls = (tmp_path / "trace").read_text().count("\n")
     assert len(array) // 4 <= calls <= len(array) // 4 + 4, "only what ran when the scheduler went is run again"
     assert 3 < seen[0] < len(array) // 4, "the scheduler went in the middle"
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")], "it has ended well"
     assert "again" in (tmp_path / "run" / "log.jsonl").read_text() or port == "the same"
 
 

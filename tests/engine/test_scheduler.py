@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from calling import Command
 
 from volengine.core.errors import InputError, MissingError
 from volengine.engine.options import RunOptions
-from volengine.engine.scheduler import address_of, connect, is_loopback, security_of
+from volengine.engine.scheduler import address_of, connect, is_loopback, security_of, wait_for_file
 from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_volume
 
@@ -95,6 +96,30 @@ def test_what_is_no_scheduler_file(tmp_path: Path, text: str) -> None:
         address_of(str(path))
     with pytest.raises(MissingError, match="no such scheduler file"):
         address_of(str(tmp_path / "none.json"))
+
+
+def test_a_scheduler_file_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    path, said = tmp_path / "s.json", list[str]()
+    options = RunOptions(scheduler=str(path), wait_for_workers="60s")
+    waiter = threading.Thread(target=wait_for_file, args=(options, said.append))
+    waiter.start()
+    for text in ('{"address": "tcp', '{"address": "tcp://127.0.0.1:1"}'):  # first it is being written
+        waiter.join(0.3)
+        assert waiter.is_alive()
+        path.write_text(text)
+    waiter.join(20)
+    assert not waiter.is_alive()
+    assert len(said) == 1
+    assert f"--scheduler {path}: there is no such file" in said[0]
+    assert "--wait-for-workers 60s" in said[0]
+
+
+def test_a_scheduler_file_is_not_waited_for_beyond_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    with pytest.raises(MissingError, match=r"no such scheduler file.*waited for 0 s \(--wait-for-workers 0.4s\)"):
+        wait_for_file(RunOptions(scheduler=str(path), wait_for_workers="0.4s"), lambda text: None)
+    with pytest.raises(MissingError, match="not even a folder"):  # nobody will write it
+        wait_for_file(RunOptions(scheduler=str(tmp_path / "none" / "s.json")), lambda text: None)
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,40 @@ def test_rounding_keeps_pieces_together(offset: float) -> None:
     rounded = whole_shifts(whole + offset + noise, np.zeros(4, int))
     assert (np.diff(rounded, axis=0) == np.diff(whole, axis=0)).all()
     assert np.abs(rounded - (whole + offset)).max() < 1
+
+
+@pytest.mark.parametrize("period", [6, 9.5, 16])
+def test_a_lattice_fits_in_several_ways(period: float) -> None:
+    """Both shifts differ by a period of the lattice; a defect that is large enough decides between them."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:160, :120]
+    lattice = np.cos(2 * np.pi * y / period) + np.cos(2 * np.pi * x / period)
+
+    def pair(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        noise = rng.normal(size=(2, 100, 60)) / 3
+        return picture[20:120, 20:80] + noise[0], picture[18:118, 23:83] + noise[1]
+
+    found = displacement(*pair(lattice), (30, 25))
+    assert not found.sure
+    assert found.rival is not None
+    turns = (np.array(found.rival) - found.move) / period
+    np.testing.assert_allclose(turns, np.rint(turns), atol=0.2)
+    assert np.rint(turns).any()
+    assert displacement(*pair(lattice), (2, 3)).rival is None  # within a period there is one way
+    with_defects = lattice + 2 * gaussian_filter(rng.normal(size=lattice.shape), 2) / 0.14
+    found = displacement(*pair(with_defects), (30, 25))
+    assert found.sure
+    np.testing.assert_allclose(found.move, (2, -3), atol=0.3)
+
+
+@pytest.mark.parametrize("sigma", [1, 2, 4, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_smooth_pictures_without_a_period_are_not_doubted(sigma: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    picture = gaussian_filter(rng.normal(size=(240, 140)), sigma)
+    picture /= picture.std()
+    noise = rng.normal(size=(2, 180, 60)) / 2
+    found = displacement(picture[20:200, 20:80] + noise[0], picture[15:195, 28:88] + noise[1], (40, 30))
+    assert found.sure
+    assert found.rival is None
+    np.testing.assert_allclose(found.move, (5, -8), atol=0.5 + 0.1 * sigma)

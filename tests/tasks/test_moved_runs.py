@@ -177,3 +177,27 @@ def test_results_of_before_are_recognised(tmp_path: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in place.rglob("*.star")}
     assert everything(place, QUIET) == dict.fromkeys(first, 0)
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*.star")} == times
+
+
+def test_a_run_folder_that_is_moved_alone_says_what_is_made_again(tmp_path: Path) -> None:
+    """Of images alone nothing is; a table is looked for beside the folder, and so made again with its labels."""
+    tomogram(tmp_path / "a.mrc")
+
+    def call(run_dir: str) -> str:
+        options = QUIET.with_(run_dir=str(tmp_path / run_dir / "convert"))
+        volengine.convert(tmp_path / "a.mrc", tmp_path / "a.ome.zarr", ConvertRecipe(levels=1), options)
+        options = options.with_(run_dir=str(tmp_path / run_dir / "pick"))
+        volengine.pick(tmp_path / "a.mrc", tmp_path / "picks.star", options=options)
+        return "".join((tmp_path / run_dir / verb / "log.jsonl").read_text() for verb in ("convert", "pick"))
+
+    call("one")
+    before = content(tmp_path)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "one").rename(tmp_path / "far" / "two")
+    for _ in range(2):  # once for all
+        said = call("far/two")
+        assert said.count("the run folder was moved") == 1
+        assert "picks.star.ome.zarr was not moved with it: it is made again" in said
+        assert content(tmp_path) == before
+        for verb in ("convert", "pick"):
+            assert [str(one) for one in verify(str(tmp_path / "far" / "two" / verb)).problems] == []

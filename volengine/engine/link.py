@@ -60,6 +60,15 @@ def _calm() -> None:
     """
     logger = logging.getLogger("distributed")
     logger.setLevel(max(logger.level, logging.WARNING))
+    logging.getLogger("distributed.client").addFilter(_no_lost_connection)  # a function is added once
+
+
+def _no_lost_connection(record: logging.LogRecord) -> bool:
+    """Whether a record is another one than Dask's error that a client gives up its lost scheduler.
+
+    The run says so itself, waits for another scheduler, and may end well.
+    """
+    return not str(record.msg).startswith("Failed to reconnect to scheduler")
 
 
 def dashboard_link(client: Any) -> str | None:

@@ -68,6 +68,26 @@ def settled(plan: Plan, old: Plan, home: str, folder: PlanFolder) -> tuple[Plan,
     return replace(plan, stages=stages, images=images, recipe=with_texts(dict(plan.recipe), told)), old
 
 
+def moved_alone(plan: Plan, old: Plan, folder: PlanFolder) -> str:
+    """Return a line for the user if a run folder was moved without the images that it has made; else empty.
+
+    Parameters
+    ----------
+    plan, old
+        What :func:`settled` has returned.
+    folder
+        Their folder.
+    """
+    now, then = ([(s.url, s.group) for s in one.images if not s.scratch] for one in (plan, old))
+    before = folder.moved_from()
+    if not before or not now or not then or set(now) & set(then):
+        return ""
+    return (
+        f"{plan.name}: the run folder was moved, from {before}, and {now[0][0]} was not moved with it: it is made "
+        "again. Where both keep their places to each other, nothing is."
+    )
+
+
 # -- what is the same ----------------------------------------------------------------------------------------
 
 

@@ -52,8 +52,8 @@ class RunOptions(Recipe):
         With ``cluster``: start further workers up to this number while there is work for them. Default: ``workers``
         alone.
     wait_for_workers
-        With ``cluster`` and ``scheduler``: how long to wait for a first worker, or for a scheduler that has gone away,
-        before the run ends (``90s``, ``24h``); a line now and then says so.
+        With ``cluster`` and ``scheduler``: how long to wait for a first worker, for a scheduler file that is not there
+        yet, or for a scheduler that has gone away, before the run ends (``90s``, ``24h``); a line now and then says so.
     scheduler
         Address of an existing Dask scheduler (``tls://...``; ``tcp://...`` on this machine), or the path of its
         scheduler file (``.json``).

@@ -69,6 +69,7 @@ class Outputs:
         self.folder = folder
         self.options = options
         self._relative: dict[str, str] = {}
+        self._made = set[str]()  # keys of the images that were created in this attempt
 
     # -- images --------------------------------------------------------------------------------------------
 
@@ -99,8 +100,13 @@ class Outputs:
             elif spec.scratch and not spec.group and read_node(spec.url) is None:
                 self._remove_rest(spec)
             self._create(spec, token)
+            self._made.add(key)
             self.folder.forget(self.writers(spec))
-        self.folder.write_json(IMAGES, {**known, **digests})
+        self.note_images()
+
+    def note_images(self) -> None:
+        """Record how the images were created, by where they are from the folder."""
+        self.folder.write_json(IMAGES, {**self._known(), **self.digests})
 
     def _check(self, spec: ImageSpec, token: str, before: str | None, now: str) -> None:
         """Refuse an image whose place is taken by another run, another program, or another feature of this run.
@@ -250,14 +256,16 @@ class Outputs:
     def remove_unwritten(self) -> None:
         """Delete the images without any finished unit, so that a failed run leaves no empty image behind.
 
-        An image whose store holds what somebody else has added stays.
+        What this attempt has found there stays, marked as not complete (its units were withdrawn because some of its
+        objects were lost; most may be good), and so does an image whose store holds what somebody else has added.
         """
         done = self.folder.done(self.plan.identities)
         token = self.folder.token()
         for spec in self.plan.images:
             written = any(done[name] for name in self.writers(spec))
             ours = not spec.scratch and omezarr.store_token(spec.url, spec.group) == token
-            if ours and not written and not omezarr.strangers(spec):
+            made_here = self._key(spec) in self._made
+            if ours and not written and (made_here or not omezarr.is_begun(spec)) and not omezarr.strangers(spec):
                 omezarr.remove(spec.url, spec.group)
                 remove_parents(spec.url, spec.group)
 

@@ -111,12 +111,15 @@ def refuse_another(old: Plan, plan: Plan, folder: PlanFolder) -> None:
 
 
 def check_inputs(plan: Plan, folder: PlanFolder) -> None:
-    """Refuse to complete a plan if a volume that it reads has changed since it was made.
+    """Refuse to go on with a plan if a volume that it reads has changed since it was made.
+
+    It is asked before a plan is completed, when all of its units are done; and before ``verify --repair`` withdraws
+    what is lost, because what cannot be made again from the same input is better kept as it is.
 
     Parameters
     ----------
     plan, folder
-        The plan, all of whose units are done, and its folder.
+        The plan and its folder.
 
     Raises
     ------

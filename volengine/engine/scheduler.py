@@ -11,16 +11,26 @@ import json
 import re
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import DeadlineError, InputError, MissingError
+from volengine.engine.deadline import Deadline
+from volengine.engine.log import remark
 
 if TYPE_CHECKING:
     from volengine.engine.options import RunOptions
 
 ANSWER_S = 20
 """Seconds within which a scheduler must answer."""
+
+POLL_S, AGAIN_S = 0.2, 600.0
+"""Seconds between two looks for a scheduler file, and between two lines that say so."""
+
+TORN_S = 3.0
+"""Seconds after which a scheduler file that cannot be read is not one that is being written."""
 
 KINDS = ("tls", "tcp", "ws", "wss", "ucx", "inproc")
 """How addresses of schedulers begin."""
@@ -52,6 +62,61 @@ def address_of(scheduler: str) -> str:
     if not isinstance(address, str):
         raise InputError(f"--scheduler {scheduler}: its address is {address!r}, not a text.")
     return address
+
+
+def wait_for_file(options: RunOptions, say: Callable[[str], None] = remark) -> None:
+    """Wait until the scheduler file of the options is there, as long as they say; tell the user now and then.
+
+    A scheduler that is a job of a queue writes it when it begins. One that is just being written is waited for, too.
+
+    Parameters
+    ----------
+    options
+        Which file, and how long it is waited for. Without a scheduler file nothing is done.
+    say
+        Function that tells the user what is waited for.
+
+    Raises
+    ------
+    InputError
+        It has not appeared in time, its folder does not exist, or it is no scheduler file.
+    DeadlineError
+        It has not appeared, and the run must end.
+    """
+    scheduler = options.scheduler
+    if scheduler is None or not scheduler.endswith(".json"):
+        return
+    patience_s, deadline = options.patience_for_workers_s(), Deadline(options.deadline)
+    began = time.monotonic()
+    told: float | None = None
+    torn: float | None = None
+    while True:
+        now = time.monotonic()
+        try:
+            address_of(scheduler)
+        except MissingError as error:
+            torn = None
+            if not Path(scheduler).parent.is_dir():
+                raise MissingError(f"{error} There is not even a folder {Path(scheduler).parent}.") from None
+            if deadline.left_s <= 0:
+                raise DeadlineError(f"Stopped before the deadline ({deadline.said()}): {error}") from None
+            if now - began >= patience_s:
+                raise MissingError(
+                    f"{error} It was waited for {now - began:.0f} s (--wait-for-workers {options.wait_for_workers})."
+                ) from None
+            if told is None or now - told >= AGAIN_S:
+                told = now
+                say(
+                    f"--scheduler {scheduler}: there is no such file for {now - began:.0f} s; waiting until a "
+                    f"scheduler writes it, for --wait-for-workers {options.wait_for_workers} at most. Ctrl-C stops it."
+                )
+        except InputError:
+            torn = now if torn is None else torn
+            if now - torn >= TORN_S:
+                raise
+        else:
+            return
+        time.sleep(POLL_S)
 
 
 def is_loopback(address: str) -> bool:
@@ -158,14 +223,17 @@ def _check_certificates(named: str | None, security: Any, where: str) -> None:
 def check_scheduler(options: RunOptions) -> None:
     """Refuse a scheduler that must not be used, before anything is written and without connecting to it.
 
+    A scheduler file that is not there yet is waited for.
+
     Raises
     ------
     InputError
-        As those of :func:`address_of` and :func:`security_of`, and of the description of a cluster to start.
+        As those of :func:`wait_for_file` and :func:`security_of`, and of the description of a cluster to start.
     """
     if options.cluster is not None:
         options.cluster_recipe().parts()
     if options.scheduler is not None:
+        wait_for_file(options)
         security_of(options, address_of(options.scheduler))
 
 

@@ -53,7 +53,7 @@ def ask_share(options: RunOptions, say: Callable[[str], None] = remark) -> Share
     Parameters
     ----------
     options
-        Which cluster, and how long its first worker is waited for.
+        Which cluster, and how long its scheduler file and its first worker are waited for.
     say
         Function that tells the user what is waited for, now and then.
 
@@ -64,8 +64,9 @@ def ask_share(options: RunOptions, say: Callable[[str], None] = remark) -> Share
     WorkersRefusedError
         Workers have other versions.
     """
-    from volengine.engine.scheduler import connect
+    from volengine.engine.scheduler import connect, wait_for_file
 
+    wait_for_file(options, say)
     client = connect(options)
     try:
         wait_for_one(client, options, say)

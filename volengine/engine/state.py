@@ -19,7 +19,7 @@ from volengine.engine.grouping import group_size
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
-from volengine.engine.moved import settled
+from volengine.engine.moved import moved_alone, settled
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import FINISHED, UNITS, Outputs
 from volengine.engine.products import take_places
@@ -66,12 +66,13 @@ class PlanState:
     """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int, claims: Claims | None = None):
-        self._home = ""
+        self._home = self._alone = ""
         former = type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         if former is not None and not options.overwrite:
             refuse_another(former, plan, folder)
             self._home = folder.home()
             plan, former = settled(plan, former, self._home, folder)
+            self._alone = moved_alone(plan, former, folder)
         self.former_calls = None if former is None else former.finish
         self.plan = plan if options.block else resumed(plan, former, folder, limit)
         self.folder = folder
@@ -122,6 +123,7 @@ class PlanState:
             if complete and not lost and not edited and not self.outputs.unproven():
                 if self._home and self._home != self.folder.home(now=True) and self.folder.moved_from():
                     self.folder.write_plan(self.plan.to_json())
+                    self.outputs.note_images()
                 origin.note(self.folder, self.plan.origin)
                 self.said = self.outputs.said()
                 self.finished = True
@@ -131,6 +133,7 @@ class PlanState:
             take_places(self.outputs, before, self.former_calls)
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
             torn = [*(edited or self.outputs.lost_products(before)), *self.outputs.lost_images(before)] if whole else []
+            self.notices += [self._alone] if self._alone else []
             self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]
             (self.folder.path / FINISHED).unlink(missing_ok=True)  # first: what it says of this folder ends here
             self.folder.write_plan(self.plan.to_json())

@@ -22,6 +22,12 @@ COARSE_VOX = 16.0
 SURE = 6.0
 """A peak counts if it is so many standard deviations of the correlation of pure noise."""
 
+RIVAL = 0.8
+"""A second peak is as good as the best one if its correlation is this share of the best one's, or more."""
+
+VALLEY = 0.5
+"""Two peaks are two if the correlation between them falls below this share of the best one."""
+
 OUTLIER_VOX = 2.0
 """A displacement that differs from the solved one by less is never left out."""
 
@@ -42,12 +48,15 @@ class Displacement:
     score
         The correlation there, -1 to 1.
     sure
-        Whether the peak is clear, and inside of the range that was searched.
+        Whether the peak is clear, inside of the range that was searched, and the only one.
+    rival
+        ``move`` of the second best peak, if that is about as good: the pictures fit in several ways, as a lattice does.
     """
 
     move: tuple[float, float]
     score: float
     sure: bool
+    rival: tuple[float, float] | None = None
 
 
 def displacement(first: NDArray[np.generic], second: NDArray[np.generic], reach: tuple[int, int]) -> Displacement:
@@ -63,7 +72,8 @@ def displacement(first: NDArray[np.generic], second: NDArray[np.generic], reach:
     Returns
     -------
     Displacement
-        Not ``sure`` where nothing is to be seen: no structure, or pure noise.
+        Not ``sure`` where nothing is to be seen (no structure, or pure noise), or where a second place fits about as
+        well (``rival``): a structure that repeats within the range gives its shift only up to its period.
 
     Examples
     --------
@@ -80,18 +90,34 @@ def displacement(first: NDArray[np.generic], second: NDArray[np.generic], reach:
     deviations = scores * np.sqrt(common / (4 * np.pi * SIGMA_VOX**2))
     y, x = (int(v) for v in np.unravel_index(int(np.argmax(deviations)), deviations.shape))
     inside = 0 < y < 2 * ry and 0 < x < 2 * rx
-    sure = bool(inside and deviations[y, x] >= SURE)
+    clear = bool(inside and deviations[y, x] >= SURE)
+    rival = _rival(scores, deviations, y, x) if clear else None
     fine = (_vertex(scores[y - 1 : y + 2, x]), _vertex(scores[y, x - 1 : x + 2])) if inside else (0.0, 0.0)
-    return Displacement((y - ry + fine[0], x - rx + fine[1]), float(scores[y, x]), sure)
+    other = None if rival is None else (float(rival[0] - ry), float(rival[1] - rx))
+    found = (y - ry + fine[0], x - rx + fine[1])
+    return Displacement(found, float(scores[y, x]), clear and rival is None, other)
+
+
+def _rival(scores: NDArray[np.float64], deviations: NDArray[np.float64], y: int, x: int) -> tuple[int, int] | None:
+    """Where the second best peak is, if it is about as good as the best one at ``y, x``; else ``None``."""
+    from scipy.ndimage import label
+
+    best = scores[y, x]
+    hill = label(scores >= VALLEY * best)[0]
+    others = (hill != hill[y, x]) & (scores >= RIVAL * best) & (deviations >= SURE)
+    if not others.any():
+        return None
+    at = np.unravel_index(int(np.argmax(np.where(others, scores, -np.inf))), scores.shape)
+    return int(at[0]), int(at[1])
 
 
 def displacement_bytes(voxels: int) -> int:
     """Bytes that :func:`displacement` needs for pictures of that many voxels.
 
     The pictures and their sums (6 numbers per voxel), four transforms of 1.5 times the sides (9), and the correlations
-    at up to as many displacements as there are voxels (14).
+    at up to as many displacements as there are voxels (17).
     """
-    return 8 * voxels * (6 + 9 + 14)
+    return 8 * voxels * (6 + 9 + 17)
 
 
 def _filtered(image: NDArray[np.generic]) -> NDArray[np.float64]:

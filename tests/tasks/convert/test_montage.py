@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,37 @@ def test_what_cannot_be_aligned_is_refused(tmp_path: Path) -> None:
     path = montage(tmp_path / "m.st", stack, [(0, 0, 0), (60, 0, 0), (120, 0, 0)])
     with pytest.raises(InputError, match=r"moved by \(0, -?8\).*at most 5"):
         made(path, tmp_path / "c.ome.zarr", montage_shifts="correlate", montage_max_shift=5)
+
+
+def test_overlaps_of_lattices_are_not_believed(tmp_path: Path) -> None:
+    """A square lattice of period 7 fits as well by a period more; the pieces beside it are aligned, its own stays."""
+    y, x = np.mgrid[:100, :300]
+    lattice = 400 * (np.cos(2 * np.pi * y / 7) + np.cos(2 * np.pi * x / 7))
+    whole = picture((100, 300)).astype(float)
+    whole = np.where(x < 170, whole, lattice).astype("i2")
+    places = [(0, 0), (62, 1), (140, 0), (202, 0)]  # the second one should be at 60, 0, the last one at 200, 0
+    coordinates = [(0, 0, 0), (60, 0, 0), (140, 0, 0), (200, 0, 0)]
+    path = montage(tmp_path / "m.st", cut(whole, places, (90, 98)), coordinates)
+    recipe = {"montage_shifts": "correlate", "montage_fill": 0}
+    made(path, tmp_path / "m.ome.zarr", **recipe)
+    said = json.loads((tmp_path / "m.ome.zarr.run" / "plans" / "m" / "finished.json").read_text())["said"]
+    assert any("1 of 3 overlaps fit in several ways" in line for line in said), said
+    named = re.findall(
+        r"pieces 2 and 3 was left out: it fits moved by \((\S+), (\S+)\) .* by \((\S+), (\S+)\)", " ".join(said)
+    )
+    one, other = np.array(named, float).reshape(2, 2)
+    assert (np.mod(np.stack([one, other]) - (0, 2) + 0.5, 7) < 1).all()  # both are the true one but for whole periods
+    assert (one != other).any()
+    facts = open_volume(tmp_path / "m.ome.zarr").facts["montage_shifts"]
+    assert facts["overlaps_ambiguous"] == 1
+    shifts = np.array(facts["pieces"])[:, 1:]
+    assert (shifts[1] - shifts[0]).tolist() == [1, 2]
+    assert shifts[3].tolist() == [0, 0]
+    assert any("1 pieces lie at their coordinates" in line for line in said), said
+    alone = cut(whole, places[2:], (90, 98))
+    path = montage(tmp_path / "n.st", alone, coordinates[2:])
+    with pytest.raises(InputError, match=r"fit in several ways.*pieces 0 and 1 by .*quarter of that period"):
+        made(path, tmp_path / "n.ome.zarr", **recipe)
 
 
 def test_holes_need_a_value_where_the_header_has_no_mean(tmp_path: Path) -> None:

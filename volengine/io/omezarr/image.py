@@ -189,7 +189,11 @@ def drop_damaged(spec: ImageSpec, token: str, lost: Collection[str] = ()) -> boo
             damaged = True
         if damaged or path in lost:
             remove_node(spec.url, path)
-    return node is None and any(objects_of(spec.url, spec.array_path(n)) for n in range(len(spec.levels)))
+    return node is None and _holds_objects(spec)
+
+
+def _holds_objects(spec: ImageSpec) -> bool:
+    return any(objects_of(spec.url, spec.array_path(n)) for n in range(len(spec.levels)))
 
 
 def wrong_root(spec: ImageSpec) -> Literal["", "missing", "damaged"]:
@@ -240,6 +244,12 @@ def is_complete(url: str, group: str = "") -> bool:
     """Return whether an image exists and is complete. Images of other programs count as complete."""
     node = read_node(url, group)
     return node is not None and bool(node.ours.get("complete", True))
+
+
+def is_begun(spec: ImageSpec) -> bool:
+    """Return whether an image was complete at some time, or holds voxels that are not zero."""
+    node = read_node(spec.url, spec.group)
+    return node is not None and (bool(node.ours.get("finished")) or _holds_objects(spec))
 
 
 def found_facts(spec: ImageSpec) -> Mapping[str, Any]:
@@ -411,6 +421,7 @@ __all__ = [
     "drop_damaged",
     "finish_image",
     "found_facts",
+    "is_begun",
     "is_complete",
     "is_listed",
     "list_groups",

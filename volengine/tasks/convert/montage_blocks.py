@@ -27,14 +27,21 @@ def correlate_pair(block: Block, reach: Sequence[int]) -> Result:
     -------
     Result
         The table has ``move`` (1, 2): the shift of the second piece minus that of the first, y, x, voxels;
-        ``score`` (1,), and ``sure`` (1,).
+        ``score`` (1,), ``sure`` (1,), and ``rival`` (1, 2): another shift that fits about as well, NaN if there
+        is none.
     """
     first, second = block.arrays["first"][0], block.arrays["second"][0]
     found = displacement(first, second, (int(reach[0]), int(reach[1])))
     # What the second one shows further on by a displacement, it must be moved back by.
     move = -np.array([found.move])
-    table = {"move": move, "score": np.array([found.score]), "sure": np.array([found.sure])}
-    return Result(table=table, counts={"overlaps correlated": 1, "overlaps without a clear peak": int(not found.sure)})
+    rival = np.full((1, 2), np.nan) if found.rival is None else -np.array([found.rival])
+    table = {"move": move, "score": np.array([found.score]), "sure": np.array([found.sure]), "rival": rival}
+    counts = {
+        "overlaps correlated": 1,
+        "overlaps without a clear peak": int(not found.sure and found.rival is None),
+        "overlaps that fit in several ways": int(found.rival is not None),
+    }
+    return Result(table=table, counts=counts)
 
 
 def correlate_pair_bytes(voxels: int) -> int:
@@ -50,15 +57,27 @@ def solve_pieces(block: Block, pieces: int, pairs: Sequence[Sequence[int]], max_
     Result
         The table has ``shift`` (pieces, 2) int64: y, x, whole voxels; ``group`` (pieces,): the number of the group of
         pieces that overlaps connect it with; of overlaps with a clear peak ``pair`` (overlaps, 2), ``kept``
-        (overlaps,) and ``residual`` (overlaps,).
+        (overlaps,) and ``residual`` (overlaps,); of those that fit in several ways, which do not count,
+        ``doubtful`` (overlaps, 2): the pieces, ``doubtful_move`` and ``doubtful_rival`` (overlaps, 2): two shifts.
 
     Raises
     ------
     InputError
-        No overlap has a clear peak, or a piece would be moved too far.
+        No overlap has a clear and single peak, or a piece would be moved too far.
     """
     tables = block.tables["moves"]
     sure = np.array([bool(tables[n]["sure"][0]) for n in range(len(pairs))])
+    rivals = np.concatenate([tables[n]["rival"] for n in range(len(pairs))])
+    doubtful = np.flatnonzero(np.isfinite(rivals).all(axis=1))
+    if not sure.any() and len(doubtful):
+        n = int(doubtful[0])
+        one, other = (tuple(np.rint(v).astype(int).tolist()) for v in (tables[n]["move"][0], rivals[n]))
+        raise InputError(
+            f"{where}: none of {len(pairs)} overlaps says where its pieces lie, and {len(doubtful)} fit in several "
+            f"ways, because what they show repeats: pieces {pairs[n][0]} and {pairs[n][1]} by {one} as well as by "
+            f"{other} voxels (y, x). Take --montage-shifts none or mdoc; or, if no piece is displaced by as much as "
+            f"a quarter of that period, a --montage-max-shift of less than that (now {max_shift})."
+        )
     if not sure.any():
         raise InputError(
             f"{where}: in none of {len(pairs)} overlaps do the pieces correlate, so they cannot be aligned. Take "
@@ -77,7 +96,16 @@ def solve_pieces(block: Block, pieces: int, pairs: Sequence[Sequence[int]], max_
             f"{where}: piece {worst} of the section would be moved by {tuple(shifts[worst].tolist())} voxels (y, x), "
             f"and at most {max_shift} are allowed. If that may be, give a larger --montage-max-shift."
         )
-    table = {"shift": shifts, "group": group, "pair": used, "kept": found.kept, "residual": found.residuals}
+    table = {
+        "shift": shifts,
+        "group": group,
+        "pair": used,
+        "kept": found.kept,
+        "residual": found.residuals,
+        "doubtful": np.asarray(pairs, np.int64)[doubtful],
+        "doubtful_move": np.concatenate([tables[n]["move"] for n in range(len(pairs))])[doubtful],
+        "doubtful_rival": rivals[doubtful],
+    }
     return Result(table=table, counts={"overlaps left out": int((~found.kept).sum())})
 
 

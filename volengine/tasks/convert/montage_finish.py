@@ -27,10 +27,21 @@ def say_shifts(plan: Plan, tables: Callable[[str], Mapping[int, Table]], pairs: 
         f"pieces were moved by up to {np.abs(shift[:, 0]).max()} voxels along y and {np.abs(shift[:, 1]).max()} along "
         f"x; overlaps agree within {float(np.median(residual[kept])) if kept.any() else 0:.2g} voxels (median)"
     ]
-    if pairs > len(kept):
-        lines.append(f"{pairs - len(kept)} of {pairs} overlaps have no clear correlation and do not count")
+    doubtful = solved["doubtful"]
+    if (unclear := pairs - len(kept) - len(doubtful)) > 0:
+        lines.append(f"{unclear} of {pairs} overlaps have no clear correlation and do not count")
     for (first, second), far in list(zip(solved["pair"][~kept], residual[~kept], strict=True))[:SHOWN]:
         lines.append(f"the overlap of pieces {first} and {second} was left out: {far:.1f} voxels from the others")
+    if len(doubtful):
+        lines.append(
+            f"{len(doubtful)} of {pairs} overlaps fit in several ways, because what they show repeats, and do not count"
+        )
+    ways = zip(doubtful, np.rint(solved["doubtful_move"]), np.rint(solved["doubtful_rival"]), strict=True)
+    for (first, second), one, other in list(ways)[:SHOWN]:
+        lines.append(
+            f"the overlap of pieces {first} and {second} was left out: it fits moved by ({one[0]:.0f}, {one[1]:.0f}) "
+            f"voxels (y, x) and about as well by ({other[0]:.0f}, {other[1]:.0f})"
+        )
     sizes = np.bincount(solved["group"])
     if alone := int((sizes == 1).sum()):
         lines.append(f"{alone} pieces lie at their coordinates, because no overlap says more")
@@ -50,5 +61,6 @@ def _shifts(plan: Plan, solved: Table, pairs: int) -> dict[str, Any]:
         "groups": [int(n) for n in solved["group"]],
         "overlaps": pairs,
         "overlaps_used": int(kept.sum()),
+        "overlaps_ambiguous": len(solved["doubtful"]),
         "median_residual_vox": round(float(np.median(residual[kept])), 3) if kept.any() else None,
     }

@@ -153,6 +153,7 @@ def _aligning(source: Mosaic, reach: int) -> tuple[list[Stage], int]:
             "second": ArrayInput(volume, parts=tuple(seconds)),
         },
         emits=True,
+        version=2,
         kernel_bytes=kernel_bytes(_CORRELATE, voxels=largest),
     )
     solve = Stage(
@@ -162,6 +163,7 @@ def _aligning(source: Mosaic, reach: int) -> tuple[list[Stage], int]:
         params={"pieces": len(source.tiles), "pairs": pairs, "max_shift": reach, "where": source.what},
         tables={"moves": TableInput("correlate", "all")},
         emits=True,
+        version=2,
         kernel_bytes=kernel_bytes(_SOLVE, pieces=len(source.tiles), pairs=len(pairs)),
     )
     return [correlate, solve], len(pairs)
