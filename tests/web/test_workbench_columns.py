@@ -144,7 +144,12 @@ def test_tilt_series_are_told_of_the_images_that_are_used() -> None:
 
 
 def test_surfaces_without_areas_have_their_number_alone() -> None:
-    assert measured_of([{"file": "1.ply", "thickness_nm_mean": 3.0}]) == {"surfaces": 1}
+    assert measured_of([{"file": "1.ply", "thickness_nm_mean": 3.0}]) == {"surfaces": 1, "without_area": 1}
+
+
+def test_surfaces_of_unknown_area_are_counted_and_left_out_of_means() -> None:
+    rows = [{"area_nm2": area, "thickness_nm_mean": value} for area, value in ((1, 4), (3, 8), ("", 90), ("nan", 70))]
+    assert measured_of(rows) == {"surfaces": 4, "without_area": 2, "thickness_nm": 7}
 
 
 def test_a_feature_lies_over_the_slice_where_it_has_most(folder: Path, client: Client, tmp_path: Path) -> None:

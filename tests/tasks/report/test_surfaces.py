@@ -20,7 +20,7 @@ from volengine.core.errors import RunError
 from volengine.core.surface import Surface
 from volengine.io.surfaces import SurfaceFacts, write_surfaces
 from volengine.ops.surfaces.section import joined
-from volengine.tasks.report.meshes import Line, path_of
+from volengine.tasks.report.meshes import Line, Told, looked_at, path_of
 from volengine.tasks.report.page import MOST_BYTES
 from volengine.tasks.report.slices import Found, Slices, thumbnail
 
@@ -156,3 +156,15 @@ def test_too_large_meshes_are_a_note_and_no_damage(copied: Ran, monkeypatch: pyt
     page = seen(copied.pages / "pages" / "a.html")
     assert "1 of 1 mesh are not read" in page.words
     assert "4.50" in [cell.text for cell in page.of("td")]
+
+
+def test_surfaces_of_unknown_area_are_a_note(tmp_path: Path) -> None:
+    facts = SurfaceFacts(tomogram="a", feature="shell", voxel_size=(10.0, 10.0, 10.0), shape=SHAPE)
+    rows = [{"area_nm2": 5.0, "thickness_nm_mean": 4.5}, {"thickness_nm_mean": 9.0}]
+    write_surfaces(tmp_path / "a.surfaces", zip((ball(), ball()), rows, strict=True), facts)
+    told = Told([], [])
+    found = looked_at(str(tmp_path / "a.surfaces"), told)
+    assert found.measured == {"surfaces": 2, "without_area": 1, "thickness_nm": 4.5}
+    assert not told.problems
+    (note,) = told.notes
+    assert "a.surfaces: the area of 1 surface of 2 is not known" in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import mrcfile
@@ -67,6 +68,18 @@ def test_probabilities_and_masks_are_read_as_what_they_are(tmp_path: Path) -> No
     np.testing.assert_array_equal(thinned(percent, tmp_path / "r.ome.zarr", scale=100.0), want)
     with pytest.raises(InputError, match="80"):
         thinned(percent, tmp_path / "s.ome.zarr")
+
+
+def test_the_area_is_told_with_the_size_from_which_it_is_right(tmp_path: Path) -> None:
+    z, y, x = np.indices((40, 40, 40))
+    wall = np.abs(np.sqrt((z - 19.6) ** 2 + (y - 20.3) ** 2 + (x - 19.9) ** 2) - 14) <= 2
+    for name, mask in (("wall", wall), ("none", np.zeros_like(wall))):
+        source = write(tmp_path / f"{name}.mrc", mask.astype(np.int8))
+        out = str(tmp_path / f"{name}.ome.zarr")
+        told = CliRunner().invoke(cli, ["skeleton", source, "--input", "mask", "--out", out, "--no-progress"])
+        assert told.exit_code == 0, told.output
+        areas = re.findall(r"about (\S+) nm2 \(less exact .* 13 voxels .* thinner than 3\)", told.output)
+        assert [float(area) for area in areas] == pytest.approx([4 * np.pi * 14**2] if name == "wall" else [], rel=0.03)
 
 
 def test_labels_keep_their_numbers(tmp_path: Path) -> None:

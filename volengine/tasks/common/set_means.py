@@ -13,14 +13,18 @@ def measured_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     Parameters
     ----------
     rows
-        A row for each surface, as in ``surfaces.csv``.
+        A row for each surface, as in ``surfaces.csv``. Surfaces whose area is not known have no weight in the means:
+        if there are any, ``without_area`` is their number, and the sum of areas is left out.
 
     >>> measured_of([{"area_nm2": 1.0, "thickness_nm_mean": 4.0}, {"area_nm2": 3.0, "thickness_nm_mean": 8.0}])
     {'surfaces': 2.0, 'area_nm2': 4.0, 'thickness_nm': 7.0}
     """
     found = {"surfaces": float(len(rows))}
     areas = [number_in(row.get("area_nm2")) for row in rows]
-    if rows and all(math.isfinite(area) for area in areas):
+    unknown = sum(not math.isfinite(area) for area in areas)
+    if unknown:
+        found["without_area"] = float(unknown)
+    elif rows:
         found["area_nm2"] = math.fsum(areas)
     for column in sorted({key for row in rows for key in row if key.endswith("_mean")}):
         pairs = [(area, number_in(row.get(column))) for area, row in zip(areas, rows, strict=True)]

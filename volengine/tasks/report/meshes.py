@@ -177,6 +177,12 @@ def looked_at(path: str, told: Told) -> Meshes:
     """
     surfaces = open_surfaces(path)
     found = Meshes(path, surfaces.facts.feature or Path(path).stem, measured_of(surfaces.rows))
+    unknown = round(found.measured.get("without_area", 0))
+    if unknown:
+        told.note(
+            f"{Path(path).name}: the area of {counted(unknown, 'surface')} of {len(surfaces.rows):,} is not known in "
+            "its table. The area of the set is not given, and means leave these surfaces out."
+        )
     if not any(THICKNESS in key for row in surfaces.rows for key in row):
         return found
     values, areas = [], []

@@ -22,6 +22,8 @@ from volengine.tasks.common.named import feature_of
 from volengine.tasks.common.readings import reading_line
 from volengine.tasks.skeleton.description import AREA_UNITS, WALLS
 
+AREA_RADIUS, AREA_WALL = 13, 3
+"""Radius of curvature and thickness of the wall, voxels, from which areas of spheres are within 3 %."""
 LEAST_STEP = 0.01
 """Points of a graph that are nearer to a vertex than this, angstrom, are the vertex."""
 
@@ -50,7 +52,10 @@ def say_skeleton(
 
     parts = list(tables(stage).values())
     total = {name: int(sum(int(part[name][0]) for part in parts)) for name in ("voxels", "area", "deep")}
-    area = f", about {total['area'] / AREA_UNITS / NM**2:.5g} nm2" if layers == "one" else ""
+    area = ""
+    if layers == "one" and total["voxels"]:
+        area = f", about {total['area'] / AREA_UNITS / NM**2:.5g} nm2 (less exact where the surface bends within "
+        area += f"{AREA_RADIUS} voxels or its wall is thinner than {AREA_WALL})"
     said = [*_read(volume, decision, tables), f"{url}: {counted(int(total['voxels']), 'voxel')}{area}"]
     if total["deep"]:
         deep = counted(int(total["deep"]), "voxel", "is", "are")
