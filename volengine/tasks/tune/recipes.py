@@ -190,7 +190,7 @@ def _options(fields: Mapping[str, Any]) -> Sequence[str]:
         elif isinstance(value, list | tuple):
             words += [option, ",".join(map(str, value))]
         else:
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [option, str(value)]  # of a float all digits: the number that was used
     return words
 
 
