@@ -106,7 +106,9 @@ def test_an_answer_has_the_numbers_of_segment(client: Client, folder: Path, tmp_
     assert answer(client, number, model="bright.safetensors", feature="membrane", index=SHAPE[0]).status == 400
 
 
-def test_models_are_scored_on_the_boxes_of_now(client: Client, bench: Bench, folder: Path) -> None:
+def test_models_are_scored_on_the_boxes_of_now(
+    client: Client, bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert client.get("/api/scores").json == {"job": None, "of": None, "rows": []}
     job = post(client, "/api/scores", {}).json["number"]
     assert ended(bench, job) == "done", bench.jobs.job(job).log_tail()
@@ -119,6 +121,11 @@ def test_models_are_scored_on_the_boxes_of_now(client: Client, bench: Bench, fol
     }
     assert (row["model"], row["new_boxes"]) == ("models/bright.safetensors", "")
     assert "not known" in found["of"]["said"][0]
+    cd, command = found["job"]["command"].splitlines()
+    assert shlex.split(cd) == ["cd", str(folder)]
+    monkeypatch.chdir(folder)
+    told = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
+    assert f"{wanted['dice']:.4f}" in told.stdout
 
 
 def test_another_voxel_size_is_refused_until_it_is_said_what_to_do(client: Client) -> None:

@@ -22,6 +22,7 @@ export class Scores {
   constructor(bench) {
     this.bench = bench;
     $("scoresStart").addEventListener("click", () => bench.trying(async () => (await post("api/scores", {}), this.refresh())));
+    $("scoresStop").addEventListener("click", () => bench.trying(async () => (await post(`api/jobs/${this.facts.job.number}/stop`, {}), this.refresh())));
   }
 
   get going() {
@@ -35,6 +36,7 @@ export class Scores {
     Object.assign(this, { text, facts });
     const { job, of, rows } = facts;
     $("scoresStart").disabled = this.going;
+    $("scoresStop").hidden = !this.going;
     $("scoresSaid").textContent = of?.wrong ?? (job && job.state !== "done" ? `Job ${job.number}: ${job.state}. ${job.why}` : (of?.said.join(" ") ?? ""));
     $("scoresCommand").textContent = job?.command ?? "";
     $("scoresTable").hidden = !rows.length;

@@ -32,7 +32,8 @@ class Scoring:
         found: dict[str, Any] = {"job": None, "of": None, "rows": []}
         if every:
             last = every[0]
-            found["job"] = {"number": last.number, "state": last.state, "why": last.why, "command": last.shell}
+            command = last.shell.partition(" --csv ")[0]  # it prints the table, wherever it is called from
+            found["job"] = {"number": last.number, "state": last.state, "why": last.why, "command": command}
         done = next((job for job in every if job.state == "done"), None)
         if done is not None:
             found["of"] = {"job": done.number, "said": [one for one in done.log_tail(40).splitlines() if ": " in one]}
