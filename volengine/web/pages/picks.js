@@ -166,7 +166,7 @@ export class Picks {
   // The same as a command; positions are those of the table, as the server has found them.
   command(operation, user) {
     const words = `volengine curate do ${quoted(this.state.file)} --user ${quoted(user || this.bench.facts.user)}`;
-    $("pkCommand").textContent = `echo ${quoted(JSON.stringify(operation))} | ${words}`;
+    $("pkCommand").textContent = `printf '%s\\n' ${quoted(JSON.stringify(operation))} | ${words}`;
   }
 
   async carry() {
