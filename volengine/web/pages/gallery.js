@@ -85,6 +85,7 @@ export class Gallery {
         if (this.bench.section !== "gallery") break;
       }
       this.columns.learn(this.items);
+      this.fillUnread(await get("api/unread"));
       this.fillPictured();
       this.fillSort();
       this.sort();
@@ -117,6 +118,13 @@ export class Gallery {
     });
     if (one.error) said.push(made("span", one.error, { className: "fault amount", title: one.error, tabIndex: 0 }));
     cells.slices.replaceChildren(...said);
+  }
+
+  // Files whose numbers are missing in the columns.
+  fillUnread(unread) {
+    $("unread").hidden = !unread.length;
+    $("unread").querySelector("summary").textContent = `${unread.length} ${unread.length === 1 ? "file" : "files"} of the project cannot be read`;
+    $("unread").querySelector("ul").replaceChildren(...unread.slice(0, 100).map((text) => made("li", text, { className: "fault" })));
   }
 
   size(voxel) {

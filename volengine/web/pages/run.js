@@ -78,6 +78,7 @@ export class Run {
   async refreshChoices() {
     const found = await get("api/runs");
     this.found = found;
+    if (found.unread.length) $("runSaid").textContent = found.unread.join("\n");
     this.options("runRecipe", found.recipes.map(({ name, error }) => [name, error ? `${name} (cannot be used)` : name]));
     if (this.wanted && found.recipes.some(({ name }) => name === this.wanted)) $("runRecipe").value = this.wanted;
     this.wanted = "";

@@ -15,6 +15,7 @@ manifest                  ``manifest.COLUMN``
 from __future__ import annotations
 
 import math
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -126,6 +127,7 @@ class Columns:
     def __init__(self, folder: Path, manifest: Path | None = None, *, links: bool = False):
         self.folder, self.manifest, self.links = folder, manifest, links
         self._read: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._wrong: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def of(self, name: str, things: Sequence[Thing], facts: Mapping[str, Any], extra: Extra | None = None) -> Values:
@@ -189,13 +191,29 @@ class Columns:
                 before: T | None = known[1]
                 return before
             found: T | None = read()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            with self._lock:
+                self._wrong.pop(str(file), None)
             return None
-        except (VolengineError, ValueError, TypeError, KeyError, AttributeError):  # no such table, as long as it stays
-            found = None
+        except OSError as error:
+            with self._lock:
+                self._wrong[str(file)] = f"{file}: cannot be read ({error.strerror or error})."
+            return None
+        except (VolengineError, ValueError, TypeError, KeyError, AttributeError) as error:  # as long as it stays
+            found, why = None, str(error)
+        else:
+            why = ""
         with self._lock:
             self._read[str(file)] = stamp, found
+            self._wrong.pop(str(file), None)
+            if why:
+                self._wrong[str(file)] = why if str(file) in why else f"{file}: is no table of its kind ({why})."
         return found
+
+    def unread(self) -> list[str]:
+        """Why tables that were looked for could not be read."""
+        with self._lock:
+            return [self._wrong[file] for file in sorted(self._wrong) if os.path.lexists(file)]
 
     # -- tables ------------------------------------------------------------------------------------------------
 

@@ -64,11 +64,13 @@ class Running:
                 recipes.append({"name": name, "steps": steps_of(recipe)})
             except (VolengineError, OSError) as error:
                 recipes.append({"name": name, "error": str(error)})
+        wrong: list[str] = []
         collected = self.project.path.is_dir()
-        lists = {name: len(lines) for name, lines in read_lists(self.lists).items()}
+        lists = {name: len(lines) for name, lines in read_lists(self.lists, wrong).items()}
         return {
             "recipes": recipes,
             "lists": lists if collected else {},
+            "unread": wrong,
             "clusters": list(CLUSTERS),
             "manifest": None if collected else self.project.path.name,
             "sources": [self._source(number) for number in range(len(self.project) if collected else 0)],
