@@ -28,7 +28,7 @@ from volengine.io.omezarr.image import (
 from volengine.io.omezarr.levels import plan_levels
 from volengine.io.omezarr.node_files import update_attributes
 from volengine.io.omezarr.nodes import Node
-from volengine.tasks.annotate.store import Annotations, own_colour
+from volengine.tasks.annotate.store import Annotations, colours_in
 
 MERGED_STORE, USERS = "labels.ome.zarr", "users"
 
@@ -48,12 +48,12 @@ def merge(annotations: Annotations) -> dict[str, int]:
     """
     written = {}
     with annotations.alone() as (history, layers):
-        for feature, facts in history.features().items():
+        for feature, colour in colours_in(history.features()).items():
             for layer in (MERGED, *history.layers(feature)):
                 spec = _spec(annotations, feature, layer)
                 count = _write(spec, history, layers, (feature, layer), annotations.facts.token)
                 if count is not None:
-                    _paint(spec, str(facts.get("colour") or own_colour(feature)))
+                    _paint(spec, colour)
                     at = spec.url.removeprefix(str(annotations.folder)).lstrip("/")
                     written[f"{at}#{spec.group}"] = count
     return written
