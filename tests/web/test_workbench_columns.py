@@ -113,6 +113,23 @@ def test_values_that_are_older_than_what_they_are_of_are_told(folder: Path, clie
     assert not [key for key in stale if key.startswith(("core", "membrane", "manifest", "ribosome.picks"))]
 
 
+def test_of_several_tables_of_a_feature_the_last_one_is_counted_and_named(folder: Path, client: Client) -> None:
+    table, other = folder / "picks" / "TS_01__ribosome.star", folder / "picks" / "TS_01_Vol__ribosome.star"
+    volengine.write_picks(other, volengine.read_picks(table)[[0]])
+    try:
+        os.utime(other, (1, 1))
+        assert client.get("/api/project").status == 200  # so the page looks for new files
+        older = client.get("/api/facts?start=1&count=1").json[0]
+        os.utime(other)
+        newer = client.get("/api/facts?start=1&count=1").json[0]
+    finally:
+        other.unlink()
+        client.get("/api/project")
+    for found, count in ((older, 2), (newer, 1)):
+        assert found["picks"]["ribosome"] == found["values"]["ribosome.picks"] == count
+        assert "picks/TS_01_Vol__ribosome.star" in found["tables"]["ribosome"]
+
+
 def test_damaged_tables_are_named_and_links_out_of_the_project_not_followed(tmp_path: Path) -> None:
     project, outside = tmp_path / "project", tmp_path / "outside"
     outside.mkdir()

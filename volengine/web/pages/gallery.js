@@ -109,7 +109,7 @@ export class Gallery {
     const { cells } = one;
     cells.shape.textContent = one.shape ? one.shape.join(" × ") : "";
     cells.voxel.textContent = one.voxel_size ? `${this.size(one.voxel_size)} Å` : "";
-    cells.picks.replaceChildren(...Object.entries(one.picks).map(([name, count]) => made("span", `${name} ${count}`, { className: "amount" })));
+    cells.picks.replaceChildren(...Object.entries(one.picks).map(([name, count]) => made("span", `${name} ${count}${one.tables?.[name] ? " (newest table)" : ""}`, { className: "amount", title: one.tables?.[name] ?? "" })));
     const said = Object.entries(one.annotated).map(([name, counts]) => {
       const parts = [["slices", "slice"], ["boxes", "box"], ["points", "point"]]
         .filter(([key]) => counts[key])

@@ -151,6 +151,8 @@ class Columns:
         for thing in (*things, *extra.measured(name)):
             if thing.role == "surfaces" and thing.folder != "truth":
                 self._of_surfaces(thing, things, found)
+        for feature, tables in self.counted(name, things).items():
+            found.put(f"{word(feature)}.picks", tables[0][0])
         for thing in (*things, *extra.measured(name)):
             if thing.role == "picks":
                 self._of_picks(thing, name, things, found)
@@ -249,20 +251,31 @@ class Columns:
 
     def _of_picks(self, thing: Thing, name: str, things: Sequence[Thing], found: Values) -> None:
         counts = self.picks(thing)
-        known = same_tomogram(name, counts) or (next(iter(counts)) if len(counts) == 1 else None)
+        known = _named(name, counts)
         if known is None:
             return
-        feature, number, medians = counts[known]
+        feature, _, medians = counts[known]
         stale = ""
         if thing.folder == MEASURED:
             file = Path(thing.path).name
             stale = self._older(Path(thing.path), (o for o in things if o.role == "picks" and _stem(o.path) in file))
-        else:
-            before = found.values.get(f"{word(feature)}.picks", 0)
-            found.put(f"{word(feature)}.picks", number + (before if isinstance(before, float) else 0.0))
         for key, value in medians.items():
             own = key.startswith("lamella.thickness")  # of the slab, whatever was picked in it
             found.put(key if own else f"{word(feature)}.{key}", value, stale)
+
+    def counted(self, name: str, things: Iterable[Thing]) -> dict[str, list[tuple[int, Thing]]]:
+        """By feature the tables of picks of a tomogram with their numbers, the one that was written last first."""
+        found: dict[str, list[tuple[int, Thing]]] = {}
+        for thing in things:
+            counts = self.picks(thing) if thing.role == "picks" else {}
+            known = _named(name, counts)
+            if known is not None:
+                feature, number, _ = counts[known]
+                found.setdefault(feature, []).append((number, thing))
+        for tables in found.values():  # of several; they may be versions of the same picks, so no sum is taken
+            if len(tables) > 1:
+                tables.sort(key=lambda one: (-_modified(Path(one[1].path)), one[1].path))
+        return found
 
     def picks(self, thing: Thing) -> Counts:
         """The numbers of picks in a table, and the medians of its columns; none if it cannot be read as it is."""
@@ -291,6 +304,11 @@ class Columns:
         mine = _modified(place)
         newer = next((one for one in things if "://" not in one.path and _modified(Path(one.path)) > mine), None)
         return "" if newer is None else f"{place.name} is older than {Path(newer.path).name}"
+
+
+def _named(name: str, counts: Counts) -> str | None:
+    """The part of a table that is of a tomogram: that of its name, or the only one."""
+    return same_tomogram(name, counts) or (next(iter(counts)) if len(counts) == 1 else None)
 
 
 class Extra:
