@@ -6,7 +6,7 @@ import doctest
 
 import volengine.core.feature_colours as module
 from volengine.core.colours import PALETTE
-from volengine.core.feature_colours import KNOWN, colour_of_feature, hexadecimal
+from volengine.core.feature_colours import KNOWN, colour_of_feature, colours_apart, hexadecimal
 
 
 def test_features_that_are_found_together_have_different_colours_of_the_palette() -> None:
@@ -21,6 +21,16 @@ def test_other_features_have_a_colour_that_follows_from_their_name() -> None:
     assert colours == [colour_of_feature(name) for name in names]
     assert set(colours) == set(PALETTE)
     assert colour_of_feature("tric") == (68, 170, 153)  # fixed: stores of old runs have it
+
+
+def test_features_that_lie_together_have_different_colours_which_later_ones_do_not_change() -> None:
+    names = [f"feature {k}" for k in range(40)]
+    for count in range(len(PALETTE) + 1):
+        found = colours_apart(dict.fromkeys(names[:count]))
+        assert len(set(found.values())) == count
+        assert list(colours_apart(dict.fromkeys(names)).items())[:count] == list(found.items())
+    assert colours_apart({"ribosome": None}) == {"ribosome": f"#{hexadecimal(colour_of_feature('ribosome'))}"}
+    assert set(colours_apart({"a": "#0072B2", "b": "#0072B2"}).values()) == {"#0072B2"}  # as somebody wants it
 
 
 def test_spelling_and_uncertainty_make_no_difference() -> None:

@@ -91,6 +91,10 @@ def test_what_cannot_be_run_is_refused_and_starts_nothing(bench: tuple[Bench, Cl
     keep(client, "convert: {}", "nothing")
     (project / "lists").mkdir()
     (project / "lists" / "others.txt").write_text("/data/TS_09.mrc\n")
+    (project / "lists" / "torn.txt").write_bytes(b"\xff\n")
+    assert client.get("/api/runs").json["unread"] == [
+        f"{project}/lists/torn.txt: cannot be read as a list (is no text in UTF-8)."
+    ]
     good = {"recipe": "mine", "tomograms": "all"}
     for change, why in (
         ({"recipe": "gone"}, "no recipe"),

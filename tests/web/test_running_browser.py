@@ -59,6 +59,7 @@ def test_a_run_is_started_watched_and_its_picks_are_in_the_gallery(browser: Any,
     page.click("#recipeKeep")
     page.wait_for_selector("#runSteps:has-text('segment → pick ball')")
     assert "recipes/balls.yaml" in page.inner_text("#runCommand")
+    assert f"'{project / 'TS_01.mrc'}'" in page.inner_text("#runCommand")
     page.click("#runStart")
     page.wait_for_selector("#job:has-text('balls: 2 tomograms')")
     page.wait_for_selector("body[data-job='1 done'], body[data-job='1 failed'], body[data-job='1 killed']")

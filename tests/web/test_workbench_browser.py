@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from web_results import BASE, HOSTILE, SHAPE, write_results
+from web_results import BASE, HOSTILE, SHAPE, write_mrc, write_results
 from web_serving import watched, workbench
 
 import volengine
@@ -303,3 +303,21 @@ def test_predictions_and_interpolation(page: Page, project: Path) -> None:
     p.click("#confirm")
     page.settled()
     assert np.array_equal(labels(project, "core", 8), labels(project, "core", 7))
+
+
+def test_a_tomogram_that_cannot_be_read_has_a_plain_place_and_the_reason(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / ("torn" * 9 + ".mrc")).write_bytes(b"no volume" * 200)
+    write_mrc(tmp_path / "TS_01.mrc", np.zeros((4, 8, 8), np.float32))
+    with workbench(tmp_path) as address:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        try:
+            page.goto(address)
+            place = page.wait_for_selector(".noPicture:visible[title*=mrc]", timeout=SECONDS)
+            assert place.get_attribute("aria-label").startswith("No picture of torn")
+            assert page.locator(".row img:visible").count() == 1
+            fault = page.wait_for_selector("#rows .fault", timeout=SECONDS)
+            assert fault.evaluate(
+                "one => one.scrollWidth <= one.clientWidth && one.offsetWidth <= one.parentElement.offsetWidth"
+            )
+        finally:
+            page.close()

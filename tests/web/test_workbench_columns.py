@@ -113,7 +113,24 @@ def test_values_that_are_older_than_what_they_are_of_are_told(folder: Path, clie
     assert not [key for key in stale if key.startswith(("core", "membrane", "manifest", "ribosome.picks"))]
 
 
-def test_damaged_tables_and_links_out_of_the_project_say_nothing(tmp_path: Path) -> None:
+def test_of_several_tables_of_a_feature_the_last_one_is_counted_and_named(folder: Path, client: Client) -> None:
+    table, other = folder / "picks" / "TS_01__ribosome.star", folder / "picks" / "TS_01_Vol__ribosome.star"
+    volengine.write_picks(other, volengine.read_picks(table)[[0]])
+    try:
+        os.utime(other, (1, 1))
+        assert client.get("/api/project").status == 200  # so the page looks for new files
+        older = client.get("/api/facts?start=1&count=1").json[0]
+        os.utime(other)
+        newer = client.get("/api/facts?start=1&count=1").json[0]
+    finally:
+        other.unlink()
+        client.get("/api/project")
+    for found, count in ((older, 2), (newer, 1)):
+        assert found["picks"]["ribosome"] == found["values"]["ribosome.picks"] == count
+        assert "picks/TS_01_Vol__ribosome.star" in found["tables"]["ribosome"]
+
+
+def test_damaged_tables_are_named_and_links_out_of_the_project_not_followed(tmp_path: Path) -> None:
     project, outside = tmp_path / "project", tmp_path / "outside"
     outside.mkdir()
     (outside / "stats.json").write_text(json.dumps({"classes": [{"tomogram": "TS_01", "class": "a", "objects": 7}]}))
@@ -122,7 +139,16 @@ def test_damaged_tables_and_links_out_of_the_project_say_nothing(tmp_path: Path)
         (project / name / "stats.json").write_text(text)
     (project / "linked").symlink_to(outside)
     (project / "manifest.csv").write_text("source,mistyped\nTS_01.mrc,1\n")
-    assert Columns(project).of("TS_01", [], {"tilt_series": {"angles": ["x"]}}).values == {}
+    columns = Columns(project)
+    assert columns.of("TS_01", [], {"tilt_series": {"angles": ["x"]}}).values == {}
+    named = columns.unread()
+    for file in ("manifest.csv", "one/stats.json", "two/stats.json", "three/stats.json"):
+        assert any(str(project / file) in text for text in named), named
+    assert len(named) == 4
+    (project / "one" / "stats.json").write_text('{"classes": []}')
+    (project / "two" / "stats.json").unlink()
+    columns.of("TS_01", [], {})
+    assert len(columns.unread()) == 2  # what was mended or is gone is not named any more
     assert Columns(project, links=True).of("TS_01", [], {}).values == {"a.objects": 7}
 
 

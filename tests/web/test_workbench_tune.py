@@ -104,7 +104,8 @@ def test_routes_answer_and_refuse(client: Client, folder: Path) -> None:
     head, (plane,) = planes(post(client, at, asked(settings=settings)))
     assert np.array_equal(plane > 0, balls[12] > 0.4)
     assert set(np.unique(plane)) == {0, 1, 2}
-    assert head["commands"][0].startswith("volengine interact ")
+    assert head["commands"][0] == f"cd {folder}"
+    assert head["commands"][3].startswith("volengine interact /")
     refused = post(client, at, asked(7))
     assert refused.status == 400
     assert refused.json["refused"] == {"part": "pick", "number": 0, "field": "threshold"}

@@ -13,7 +13,7 @@ name only, so two of these may have the same colour.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from volengine.core.colours import PALETTE, colour_of
 
@@ -60,6 +60,39 @@ def colour_of_feature(name: str, own: Sequence[float] | None = None) -> Colour:
             return colour_of(KNOWN[known])
     digest = hashlib.sha256(word.removesuffix("s").encode()).digest()
     return colour_of(int.from_bytes(digest[:4]) % len(PALETTE))
+
+
+def colours_apart(stated: Mapping[str, str | None]) -> dict[str, str]:
+    """Return colours of features that lie together, which differ while the palette has enough.
+
+    Parameters
+    ----------
+    stated
+        By feature the colour that somebody has chosen, ``#F0E442``, or ``None``; in the order in which they came.
+
+    Returns
+    -------
+    dict
+        By feature the colour that was chosen, else that of :func:`colour_of_feature`, else, where another feature has
+        that, the next one of the palette that is free. A feature that comes later changes no colour before it, unless
+        somebody chooses one.
+
+    Examples
+    --------
+    >>> colours_apart({"membrane": None, "membranes": None, "ribosome": "#F0E442"})
+    {'membrane': '#332288', 'membranes': '#999933', 'ribosome': '#F0E442'}
+    """
+    taken = {colour.upper() for colour in stated.values() if colour}
+    found = {}
+    for name, colour in stated.items():
+        if not colour:
+            own = colour_of_feature(name)
+            at = PALETTE.index(own) if own in PALETTE else 0
+            order = [f"#{hexadecimal(colour_of((at + step) % len(PALETTE)))}" for step in range(len(PALETTE))]
+            colour = next((one for one in order if one not in taken), order[0])
+            taken.add(colour)
+        found[name] = colour
+    return found
 
 
 def hexadecimal(colour: Colour) -> str:

@@ -252,6 +252,24 @@ def test_what_lies_farther_than_the_distance_is_not_carried_over(curation: Curat
     assert curation.counts()["accepted"] == 0
 
 
+@pytest.mark.parametrize("named", [("TS_01_Vol", "TS_01_10.00Apx"), ("TS_01", "TS_01_Vol")])
+def test_names_that_may_mean_two_tomograms_are_refused(tmp_path: Path, named: tuple[str, str]) -> None:
+    table = tmp_path / "both.star"
+    then, now = (("TS_01", "TS_02"), named) if "TS_01" not in named else (named, ("TS_01_10.00Apx", "TS_02"))
+
+    def write(names: tuple[str, str], shift: float) -> None:
+        one = volengine.Picks(POSITIONS + shift, feature="ribosome", **FACTS)
+        volengine.write_picks(table, [one.with_(tomogram=name) for name in names])
+
+    write(then, 0)
+    with volengine.new_curation(table, tmp_path / "both.curation") as curation:
+        curation.do({"op": "accept", "ids": [1]})
+        write(now, 0.1)
+        with pytest.raises(InputError, match=r"may be any of|would both be"):
+            curation.carry(1)
+        assert curation.version == 1
+
+
 def test_a_table_of_other_voxels_gets_the_same_places(tmp_path: Path) -> None:
     with volengine.new_curation(written(tmp_path / "one.star"), tmp_path / "one.curation") as curation:
         curation.do({"op": "reject", "ids": [1]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import volengine
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.roi import roi_text
+from volengine.core.yaml_recipes import read_yaml
 from volengine.io.open import open_volume
 from volengine.tasks.common.named import of_tomogram
 from volengine.tasks.interact.verb import interact
@@ -201,8 +203,15 @@ def test_recipes_are_written_and_read(tuning: Tuning, tmp_path: Path) -> None:
     other = Settings.read({"pick": [{"feature": "core", "threshold": 0.7}]})
     kept = run_recipe(other, {}, recipe, "")
     assert kept == recipe.with_(interact=None, pick=other.pick)
-    gate, picking = commands(asked, volumes, "2:10,0:20,0:20")
-    assert gate.startswith("volengine interact ")
+    elsewhere = tmp_path / "it's \\n here"
+    there, make, rules, gate, picking = commands(asked, volumes, "2:10,0:20,0:20", elsewhere)
+    elsewhere.mkdir()
+    subprocess.run(["sh", "-c", f"{there}\n{make}\n{rules}"], check=True)
+    written = read_yaml(elsewhere / "tuned" / "rules.yaml")
+    assert volengine.InteractRecipe.from_json(written).rules == asked.rules.rules
+    assert gate.startswith("volengine interact /")
+    fine = Settings.read({"pick": [{"feature": "core", "threshold": 0.12345678901}]})
+    assert "--threshold 0.12345678901 " in commands(fine, volumes, "2:10,0:20,0:20", elsewhere)[-1]
     assert "--threshold 0.4 --margin-vox 1,2,3 --roi 2:10,0:20,0:20" in picking
     exact = Settings.read({"pick": [{"feature": "core", "threshold": 0.123456789}]})
     assert (

@@ -29,7 +29,7 @@ from volengine.io.omezarr.image import (
 from volengine.io.omezarr.levels import plan_levels
 from volengine.io.omezarr.node_files import update_attributes
 from volengine.io.omezarr.nodes import Node
-from volengine.tasks.annotate.store import Annotations, own_colour
+from volengine.tasks.annotate.store import Annotations, colours_in
 
 MERGED_STORE, USERS = "labels.ome.zarr", "users"
 
@@ -72,14 +72,14 @@ def _written(
     annotations: Annotations, history: History, layers: Layers, only: tuple[str, str] | None = None
 ) -> Iterator[tuple[str, int]]:
     """Write the images that are behind, or one of them; yield name and number of blocks of those that were written."""
-    for feature, facts in history.features().items():
+    for feature, colour in colours_in(history.features()).items():
         for layer in (MERGED, *history.layers(feature)):
             if only not in (None, (feature, layer)):
                 continue
             spec = _spec(annotations, feature, layer)
             count = _write(spec, history, layers, (feature, layer), annotations.facts.token)
             if count is not None:
-                _paint(spec, str(facts.get("colour") or own_colour(feature)))
+                _paint(spec, colour)
                 at = spec.url.removeprefix(str(annotations.folder)).lstrip("/")
                 yield f"{at}#{spec.group}", count
 

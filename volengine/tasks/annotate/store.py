@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from volengine.core.aside import is_private, make_folders, sync_folders
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, VolengineError
-from volengine.core.feature_colours import colour_of_feature, hexadecimal
+from volengine.core.feature_colours import colours_apart
 from volengine.core.markup import facts_html, rows_html
 from volengine.core.paths import PathLike, path_text, place_key
 from volengine.core.roi import roi_box, roi_text
@@ -217,7 +217,7 @@ class Annotations:
         """Return the features and their colours, ``#F0E442``, in the order in which they came."""
         with self.reading() as (history, _):
             found = history.features(history.check(version))
-            return {name: str(facts.get("colour") or own_colour(name)) for name, facts in found.items()}
+            return colours_in(found)
 
     def boxes(self, feature: str | None = None, version: int | None = None) -> list[tuple[Transaction, Box]]:
         """Return the training boxes: in each, everything of its feature is annotated."""
@@ -444,6 +444,6 @@ def own_name() -> str:
         return f"user {os.getuid()}"
 
 
-def own_colour(feature: str) -> str:
-    """Return the colour that a feature has everywhere, ``#F0E442``."""
-    return "#" + hexadecimal(colour_of_feature(feature))
+def colours_in(features: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the colours of annotated features, ``#F0E442``, by their facts: each another one, if there are enough."""
+    return colours_apart({name: facts.get("colour") for name, facts in features.items()})

@@ -42,7 +42,7 @@ from volengine.tasks.common.lying import Asked, table_on
 from volengine.tasks.curate.operations import checked
 from volengine.tasks.curate.rows import Rows
 from volengine.tasks.curate.state import ACCEPTED, REJECTED, UNDECIDED, Edit, State, from_json, to_json
-from volengine.tasks.curate.table import Base, read_base
+from volengine.tasks.curate.table import Base, matched, read_base
 from volengine.tasks.picks.recipe import PicksRecipe
 
 ENDING = ".curation"
@@ -376,9 +376,8 @@ class Curation:
         said = old.said() & (old.ids < old.count)
         edits: list[Edit] = []
         partner = np.full(len(old.ids), -1)
-        for number, name in enumerate(all_then):
+        for number, (name, known) in enumerate(zip(all_then, matched(self.base, now), strict=True)):
             mine = old.tomogram == number
-            known = same_tomogram(name, names)
             if known is None:
                 added = int((mine & ~old.deleted & (old.ids >= old.count)).sum())
                 if added:
@@ -433,7 +432,7 @@ def lock_of(path: Path) -> Path:
 def _stamp(table: str) -> tuple[int, int]:
     try:
         facts = Path(table).stat()
-    except OSError:  # a URL, or gone: reading it says so
+    except OSError:  # gone: reading it says so
         return 0, 0
     return facts.st_mtime_ns, facts.st_size
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import FormatError
+from volengine.core.errors import FormatError, InputError
 from volengine.core.picks import Picks
+from volengine.io.names import same_tomogram, tomogram_key
 from volengine.tasks.common.lying import Lattice, lattice_of
 from volengine.tasks.curate.state import Edit, State, from_json, to_json
 from volengine.tasks.picks.recipe import PicksRecipe
@@ -112,6 +113,36 @@ def _from(table: str, folder: Path) -> str:
     absolute = Path(table).absolute()
     project = folder.absolute().parent
     return os.path.relpath(absolute, folder.absolute()) if absolute.is_relative_to(project) else str(absolute)
+
+
+def matched(then: Base, now: Base) -> list[str | None]:
+    """The names in another table of the tomograms of a table; ``None`` where it has none of it.
+
+    Raises
+    ------
+    InputError
+        A name may mean more than one, or two mean the same one.
+    """
+    for base in (then, now):
+        every = [str(one["tomogram"]) for one in base.facts]
+        twice = next((name for name in every if every.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{base.table}: has two tomograms of the name {twice!r}; give each a name of its own.")
+    names, found = [str(one["tomogram"]) for one in now.facts], dict[str, str | None]()
+    for name in (str(one["tomogram"]) for one in then.facts):
+        known = same_tomogram(name, names)
+        alike = [one for one in names if tomogram_key(one) == tomogram_key(name)]
+        if known is None and alike:
+            raise InputError(
+                f"{now.table}: {name}, as it was called, may be any of {', '.join(alike)} there. Name it {name} there."
+            )
+        if known is not None and known in found.values():
+            other = next(one for one, of in found.items() if of == known)
+            raise InputError(
+                f"{now.table}: {other} and {name}, as they were, would both be {known} there. Name them as before."
+            )
+        found[name] = known
+    return list(found.values())
 
 
 def read_base(table: str, reading: PicksRecipe) -> tuple[Base, list[Picks], list[str]]:

@@ -6,6 +6,7 @@ that was read, else the one with which the predictions were made, by their histo
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +21,13 @@ from volengine.core.volume import Volume
 from volengine.core.yaml_recipes import read_yaml, yaml_text
 from volengine.io.annotations.folder import check_name
 from volengine.tasks.common.named import stored_name
-from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.run import RunRecipe
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.sweep.settings import stated
 from volengine.tasks.tune.settings import Settings
 
 ENDING = ".yaml"
+GATED = "tuned/gated"
 
 
 def names_in(folder: Path) -> list[str]:
@@ -156,24 +157,28 @@ def write_recipe(folder: Path, name: Any, recipe: RunRecipe, *, replace: bool = 
     return file
 
 
-def commands(settings: Settings, predictions: Mapping[str, Volume], roi: str) -> list[str]:
+def commands(settings: Settings, predictions: Mapping[str, Volume], roi: str, folder: Path) -> list[str]:
     """The commands that find the same in a part, without a recipe: rules, then picks.
 
-    The rules stand in a file of their own, whose text :func:`rules_text` gives.
+    They are for any POSIX shell, in whatever folder it is: what they write goes to ``tuned`` in ``folder``, also the
+    file of the rules.
     """
-    found = []
+    found = [shlex.join(["cd", os.path.abspath(folder)])]  # noqa: PTH100  # links stay
+    places = {name: one.url if "://" in one.url else os.path.abspath(one.url) for name, one in predictions.items()}  # noqa: PTH100
     changed = settings.changed
     if settings.rules is not None and changed:
         used = dict.fromkeys(name for rule in settings.rules.rules for name in rule.features)
-        sources = " ".join(shlex.quote(predictions[name].url) for name in used if name in predictions)
-        found.append(f"volengine interact {sources} --rules rules.yaml --out gated")
+        sources = [places[name] for name in used if name in places]
+        rules = yaml_text({"rules": stated(settings.rules)["rules"]})
+        found.append("mkdir -p tuned")
+        found.append(f"printf '%s' {shlex.quote(rules)} > tuned/rules.yaml")  # echo would read backslashes
+        found.append(shlex.join(["volengine", "interact", *sources, "--rules", "tuned/rules.yaml", "--out", GATED]))
     for one in settings.pick:
-        volume = predictions.get(one.feature)
-        if volume is None:
+        source = places.get(one.feature)
+        if source is None:
             continue
-        source = volume.url
         if one.feature in changed:
-            source = f"gated/{source.rstrip('/').rpartition('/')[2]}"
+            source = f"{GATED}/{source.rstrip('/').rpartition('/')[2]}"
         words = ["volengine", "pick", source, "--out", "tuned", "--no-labels", *_options(stated(one)), "--roi", roi]
         found.append(shlex.join(words))
     return found
@@ -192,8 +197,3 @@ def _options(fields: Mapping[str, Any]) -> Sequence[str]:
         else:
             words += [option, str(value)]  # of a float all digits: the number that was used
     return words
-
-
-def rules_text(rules: InteractRecipe | None) -> str:
-    """The text of ``rules.yaml``."""
-    return "" if rules is None else yaml_text({"rules": stated(rules)["rules"]})

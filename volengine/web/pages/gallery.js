@@ -1,6 +1,6 @@
 // The gallery: a row (or card) for each tomogram, made once; facts come in batches, thumbnails as one scrolls.
 import { Columns, compared, made, natural } from "./gallery_columns.js";
-import { address, get, post } from "./server.js";
+import { address, bytes, get, post } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const BATCH = 50;
@@ -40,11 +40,12 @@ export class Gallery {
     one.box = made("input", "", { type: "checkbox", ariaLabel: `Select ${name}` });
     one.box.addEventListener("click", (event) => this.tick(one, event.shiftKey));
     const image = made("img", "", { loading: "lazy", decoding: "async", alt: "", width: 92, height: 66 });
-    image.addEventListener("error", () => this.plain(one));
+    image.addEventListener("error", () => { if (!this.plain(one)) this.unseen(one, true); });
     one.image = image;
+    one.why = made("span", "no picture", { className: "noPicture", hidden: true });
     this.plain(one);
     const picture = made("div", "", { className: "picture" });
-    picture.append(image);
+    picture.append(image, one.why);
     picture.addEventListener("click", () => this.bench.show(number));
     const title = made("button", name, { type: "button", className: "title", title: "Annotate" });
     title.addEventListener("click", () => this.bench.show(number));
@@ -85,6 +86,7 @@ export class Gallery {
         if (this.bench.section !== "gallery") break;
       }
       this.columns.learn(this.items);
+      this.fillUnread(await get("api/unread"));
       this.fillPictured();
       this.fillSort();
       this.sort();
@@ -108,7 +110,7 @@ export class Gallery {
     const { cells } = one;
     cells.shape.textContent = one.shape ? one.shape.join(" × ") : "";
     cells.voxel.textContent = one.voxel_size ? `${this.size(one.voxel_size)} Å` : "";
-    cells.picks.replaceChildren(...Object.entries(one.picks).map(([name, count]) => made("span", `${name} ${count}`, { className: "amount" })));
+    cells.picks.replaceChildren(...Object.entries(one.picks).map(([name, count]) => made("span", `${name} ${count}${one.tables?.[name] ? " (newest table)" : ""}`, { className: "amount", title: one.tables?.[name] ?? "" })));
     const said = Object.entries(one.annotated).map(([name, counts]) => {
       const parts = [["slices", "slice"], ["boxes", "box"], ["points", "point"]]
         .filter(([key]) => counts[key])
@@ -117,6 +119,13 @@ export class Gallery {
     });
     one.fault.textContent = one.error ?? ""; // below all columns: they are narrow, and can be hidden
     cells.slices.replaceChildren(...said);
+  }
+
+  // Files whose numbers are missing in the columns.
+  fillUnread(unread) {
+    $("unread").hidden = !unread.length;
+    $("unread").querySelector("summary").textContent = `${unread.length} ${unread.length === 1 ? "file" : "files"} of the project cannot be read`;
+    $("unread").querySelector("ul").replaceChildren(...unread.slice(0, 100).map((text) => made("li", text, { className: "fault" })));
   }
 
   size(voxel) {
@@ -148,15 +157,29 @@ export class Gallery {
       const name = one.features?.includes(feature) ? feature : "";
       if (one.pictured === name) continue;
       this.plain(one);
+      this.unseen(one, false);
       if (name) one.image.src = address(`api/tomograms/${one.number}/thumbnail?feature=${encodeURIComponent(name)}`);
       one.pictured = name;
     }
   }
 
+  // Without a feature; whether that is another picture than before.
   plain(one) {
     const wanted = address(`api/tomograms/${one.number}/thumbnail`);
-    if (one.image.src !== wanted) one.image.src = wanted;
+    const other = one.image.src !== wanted;
+    if (other) one.image.src = wanted;
     one.pictured = "";
+    return other;
+  }
+
+  // A plain place instead of a picture that cannot be made, and why; the server is asked, as an image tells nothing.
+  async unseen(one, hidden) {
+    one.image.hidden = hidden;
+    one.why.hidden = !hidden;
+    if (!hidden) return;
+    const say = (why) => Object.assign(one.why, { role: "img", ariaLabel: `No picture of ${one.name}: ${why}`, title: why });
+    say(one.error ?? "it cannot be read");
+    await bytes(`api/tomograms/${one.number}/thumbnail`).then(() => {}, (error) => say(error.message));
   }
 
   // -- sorting and searching --------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ export class Run {
   async refreshChoices() {
     const found = await get("api/runs");
     this.found = found;
+    if (found.unread.length) $("runSaid").textContent = found.unread.join("\n");
     this.options("runRecipe", found.recipes.map(({ name, error }) => [name, error ? `${name} (cannot be used)` : name]));
     if (this.wanted && found.recipes.some(({ name }) => name === this.wanted)) $("runRecipe").value = this.wanted;
     this.wanted = "";
@@ -105,10 +106,12 @@ export class Run {
     $("runStart").disabled = !recipe || Boolean(recipe.error) || !this.bench.facts.writable;
     $("runShowRecipe").disabled = !recipe;
     const on = $("runTomograms").value;
-    const list = on.startsWith("list ") ? quoted(`lists/${on.slice(5)}.txt`) : this.found.manifest ? quoted(this.found.manifest) : "TOMOGRAMS";
+    const sources = on === "selected" ? this.selected.map((number) => this.found.sources[number]) : this.found.sources;
+    const list = on.startsWith("list ") ? quoted(`lists/${on.slice(5)}.txt`) : this.found.manifest ? quoted(this.found.manifest) : sources.every(Boolean) ? sources.map(quoted).join(" ") : null;
     const workers = Number($("runWorkers").value) ? ` --workers ${Number($("runWorkers").value)}` : "";
     const cluster = $("runCluster").value ? ` --cluster ${$("runCluster").value}` : "";
-    $("runCommand").textContent = `cd ${this.found.folder}\nvolengine run ${quoted(`recipes/${recipe?.name ?? "NAME"}.yaml`)} ${list} --out .${workers}${cluster}`;
+    // What cannot be started here is no command either.
+    $("runCommand").textContent = !recipe || !list ? "" : `cd ${this.found.folder}\nvolengine run ${quoted(`recipes/${recipe.name}.yaml`)} ${list} --out .${workers}${cluster}`;
   }
 
   async start() {

@@ -23,6 +23,7 @@ export class Teach {
   constructor(bench) {
     this.bench = bench;
     this.shown = new Map();
+    this.asked = this.listed = 0; // questions for the trainings, and which of them was answered last
     this.next = new WhereNext(bench);
     this.scores = new Scores(bench);
     $("teachForm").addEventListener("submit", (event) => {
@@ -34,9 +35,9 @@ export class Teach {
 
   async refresh() {
     document.body.dataset.teach = "reading";
-    const [facts, trainings] = await Promise.all([get("api/teach"), get("api/trainings")]);
-    this.facts = facts;
-    this.list(trainings);
+    const facts = get("api/teach"); // takes longer: it reads the annotations and models of the whole project
+    const [found] = await Promise.all([facts, this.watch()]);
+    this.facts = found;
     this.form();
     await Promise.all([this.next.refresh(), this.scores.refresh()]);
     document.body.dataset.teach = "ready";
@@ -100,6 +101,7 @@ export class Teach {
     this.bench.say("Exporting what is annotated …");
     await post("api/trainings", asked);
     this.bench.say("");
+    await this.watch();
     this.proposed = $("teachName").value;
     await this.refresh();
   }
@@ -107,9 +109,9 @@ export class Teach {
   // -- those there are --------------------------------------------------------------------------------------
 
   async poll() {
-    if (this.bench.section === "teach" && !document.hidden && this.facts) {
+    if (this.bench.section === "teach" && !document.hidden) {
       try {
-        this.list(await get("api/trainings"));
+        await this.watch();
         if (this.next.going) await this.next.refresh();
         if (this.scores.going) await this.scores.refresh();
         if (this.lost) this.bench.say("");
@@ -120,6 +122,15 @@ export class Teach {
       }
     }
     setTimeout(() => this.poll(), POLL_MS);
+  }
+
+  // Show the trainings as they are now; an answer that others have overtaken is not shown.
+  async watch() {
+    const asked = ++this.asked;
+    const trainings = await get("api/trainings");
+    if (asked < this.listed) return;
+    this.listed = asked;
+    this.list(trainings);
   }
 
   list(trainings) {
@@ -171,7 +182,8 @@ export class Teach {
       const alt = "Slices that were kept for validation: above with what is annotated, below with what the network answers";
       card.append(made("img", "", { src: address(`api/trainings/${one.job}/picture?${one.picture}`), alt, title: alt }));
     }
-    if (one.log) card.append(made("pre", one.log, { className: "log" }));
+    const log = one.why && one.log.endsWith(one.why) ? one.log.slice(0, -one.why.length).trimEnd() : one.log; // it is said above
+    if (log) card.append(made("pre", log, { className: "log" }));
     const details = made("details", "", { open: before?.querySelector("details")?.open ?? false });
     details.append(made("summary", "As commands"));
     const [train, again] = one.commands;
@@ -181,8 +193,8 @@ export class Teach {
     return card;
   }
 
-  async after() {
-    this.list(await get("api/trainings"));
+  after() {
+    return this.watch();
   }
 
   // Over slices of the tomogram that was shown last.

@@ -273,7 +273,7 @@ export class Tune {
     if (found) {
       histogram($("tuneSizes"), found.sizes, Number(this.fields().min_volume_nm3 ?? 0));
       $("tuneSizesSaid").textContent = "all regions, and in colour the picks; dashed: the least volume";
-      $("tuneCommand").textContent = [this.answer.rules && `# rules.yaml\n${this.answer.rules}`, ...this.answer.commands].filter(Boolean).join("\n");
+      $("tuneCommand").textContent = this.answer.commands.join("\n");
       this.bench.say("");
     } else {
       $("tuneSizes").replaceChildren();

@@ -111,6 +111,12 @@ class Bench:
         colour = colour_of_feature(feature.removesuffix(GATED))
         return thumbnail_name(volume, over, colour), thumbnail(volume, folder, over, colour)
 
+    def unread(self) -> list[str]:
+        """Which lists and tables of the project cannot be read, and why; of tables what was asked for before."""
+        wrong: list[str] = []
+        read_lists(self.lists, wrong)
+        return wrong + self.gallery.columns.unread()
+
     def listed(self) -> dict[str, Any]:
         """The lists of the project: by name the numbers of the tomograms in them."""
         numbers = {self._path(number): number for number in range(len(self.project))}

@@ -15,6 +15,7 @@ manifest                  ``manifest.COLUMN``
 from __future__ import annotations
 
 import math
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -126,6 +127,7 @@ class Columns:
     def __init__(self, folder: Path, manifest: Path | None = None, *, links: bool = False):
         self.folder, self.manifest, self.links = folder, manifest, links
         self._read: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._wrong: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def of(self, name: str, things: Sequence[Thing], facts: Mapping[str, Any], extra: Extra | None = None) -> Values:
@@ -149,6 +151,8 @@ class Columns:
         for thing in (*things, *extra.measured(name)):
             if thing.role == "surfaces" and thing.folder != "truth":
                 self._of_surfaces(thing, things, found)
+        for feature, tables in self.counted(name, things).items():
+            found.put(f"{word(feature)}.picks", tables[0][0])
         for thing in (*things, *extra.measured(name)):
             if thing.role == "picks":
                 self._of_picks(thing, name, things, found)
@@ -189,13 +193,29 @@ class Columns:
                 before: T | None = known[1]
                 return before
             found: T | None = read()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            with self._lock:
+                self._wrong.pop(str(file), None)
             return None
-        except (VolengineError, ValueError, TypeError, KeyError, AttributeError):  # no such table, as long as it stays
-            found = None
+        except OSError as error:
+            with self._lock:
+                self._wrong[str(file)] = f"{file}: cannot be read ({error.strerror or error})."
+            return None
+        except (VolengineError, ValueError, TypeError, KeyError, AttributeError) as error:  # as long as it stays
+            found, why = None, str(error)
+        else:
+            why = ""
         with self._lock:
             self._read[str(file)] = stamp, found
+            self._wrong.pop(str(file), None)
+            if why:
+                self._wrong[str(file)] = why if str(file) in why else f"{file}: is no table of its kind ({why})."
         return found
+
+    def unread(self) -> list[str]:
+        """Why tables that were looked for could not be read."""
+        with self._lock:
+            return [self._wrong[file] for file in sorted(self._wrong) if os.path.lexists(file)]
 
     # -- tables ------------------------------------------------------------------------------------------------
 
@@ -231,20 +251,31 @@ class Columns:
 
     def _of_picks(self, thing: Thing, name: str, things: Sequence[Thing], found: Values) -> None:
         counts = self.picks(thing)
-        known = same_tomogram(name, counts) or (next(iter(counts)) if len(counts) == 1 else None)
+        known = _named(name, counts)
         if known is None:
             return
-        feature, number, medians = counts[known]
+        feature, _, medians = counts[known]
         stale = ""
         if thing.folder == MEASURED:
             file = Path(thing.path).name
             stale = self._older(Path(thing.path), (o for o in things if o.role == "picks" and _stem(o.path) in file))
-        else:
-            before = found.values.get(f"{word(feature)}.picks", 0)
-            found.put(f"{word(feature)}.picks", number + (before if isinstance(before, float) else 0.0))
         for key, value in medians.items():
             own = key.startswith("lamella.thickness")  # of the slab, whatever was picked in it
             found.put(key if own else f"{word(feature)}.{key}", value, stale)
+
+    def counted(self, name: str, things: Iterable[Thing]) -> dict[str, list[tuple[int, Thing]]]:
+        """By feature the tables of picks of a tomogram with their numbers, the one that was written last first."""
+        found: dict[str, list[tuple[int, Thing]]] = {}
+        for thing in things:
+            counts = self.picks(thing) if thing.role == "picks" else {}
+            known = _named(name, counts)
+            if known is not None:
+                feature, number, _ = counts[known]
+                found.setdefault(feature, []).append((number, thing))
+        for tables in found.values():  # of several; they may be versions of the same picks, so no sum is taken
+            if len(tables) > 1:
+                tables.sort(key=lambda one: (-_modified(Path(one[1].path)), one[1].path))
+        return found
 
     def picks(self, thing: Thing) -> Counts:
         """The numbers of picks in a table, and the medians of its columns; none if it cannot be read as it is."""
@@ -273,6 +304,11 @@ class Columns:
         mine = _modified(place)
         newer = next((one for one in things if "://" not in one.path and _modified(Path(one.path)) > mine), None)
         return "" if newer is None else f"{place.name} is older than {Path(newer.path).name}"
+
+
+def _named(name: str, counts: Counts) -> str | None:
+    """The part of a table that is of a tomogram: that of its name, or the only one."""
+    return same_tomogram(name, counts) or (next(iter(counts)) if len(counts) == 1 else None)
 
 
 class Extra:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from volengine.core.errors import VolengineError
-from volengine.io.names import same_tomogram
 from volengine.web.workbench.annotating import Annotating
 from volengine.web.workbench.columns import Columns, Extra
 from volengine.web.workbench.project import Project
@@ -40,6 +39,7 @@ class Gallery:
         -------
         list
             ``number``, ``shape`` and ``voxel_size`` (z, y, x), ``picks`` and ``annotated`` by feature,
+            ``tables`` says of which table the picks are, where a feature has several,
             ``features`` that have a picture, ``values`` by column, and which of them are ``stale`` and why; ``error``
             says why something is not known.
         """
@@ -48,7 +48,7 @@ class Gallery:
         return [self._of(number, extra) for number in range(max(0, start), stop)]
 
     def _of(self, number: int, extra: Extra) -> dict[str, Any]:
-        found: dict[str, Any] = {"number": number, "picks": {}, "annotated": {}}
+        found: dict[str, Any] = {"number": number, "picks": {}, "tables": {}, "annotated": {}}
         known: dict[str, Any] = {}
         try:
             volume = self.project.base(number)
@@ -61,13 +61,14 @@ class Gallery:
         except (VolengineError, OSError) as error:
             found.setdefault("error", str(error))
         tomogram = self.project.tomogram(number)
-        for thing in tomogram.things:
-            if thing.role == "picks":
-                counts = self.columns.picks(thing)
-                name = same_tomogram(tomogram.name, counts) or (next(iter(counts)) if len(counts) == 1 else None)
-                if name is not None:
-                    feature, picks, _ = counts[name]
-                    found["picks"][feature] = found["picks"].get(feature, 0) + picks
+        for feature, tables in self.columns.counted(tomogram.name, tomogram.things).items():
+            found["picks"][feature] = tables[0][0]
+            if len(tables) > 1:
+                told = (f"{count} in {self._short(thing.path)}" for count, thing in tables)
+                found["tables"][feature] = f"Counted is the table that was written last: {', '.join(told)}"
         values = self.columns.of(tomogram.name, tomogram.things, known, extra)
         features = sorted(self.project.features(number))
         return found | {"features": features, "values": values.values, "stale": values.stale}
+
+    def _short(self, path: str) -> str:
+        return path.removeprefix(f"{self.project.folder}/")

@@ -126,7 +126,7 @@ class Models:
             "use": f"volengine segment TOMOGRAM --model {place} --out predictions",
             "share": f"volengine models share {share} {place}",
             "export": {
-                form: f"volengine models export {place} --out {shlex.quote(path.stem + ending)}"
+                form: f"volengine models export {place} --out {shlex.quote(str(path.with_name(path.stem + ending)))}"
                 for ending, form in ENDINGS.items()
                 if ending != path.suffix.lower()
             },

@@ -135,13 +135,19 @@ def text_of_list(paths: Sequence[str]) -> str:
     return "".join(f"{path}\n" for path in paths)
 
 
-def read_lists(folder: Path) -> dict[str, list[str]]:
-    """The lists of a folder: by name the lines of each, without comments."""
+def read_lists(folder: Path, wrong: list[str] | None = None) -> dict[str, list[str]]:
+    """The lists of a folder: by name the lines of each, without comments.
+
+    What there is to say of files that cannot be read is appended to ``wrong``.
+    """
     found = {}
     for file in sorted(folder.glob(f"[!.]*{ENDING}")):
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError) as error:
+            if wrong is not None:
+                why = error.strerror if isinstance(error, OSError) else "is no text in UTF-8"
+                wrong.append(f"{file}: cannot be read as a list ({why}).")
             continue
         found[file.stem] = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return found

@@ -41,6 +41,9 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
         start, count = whole(request.query_params, "start"), whole(request.query_params, "count")
         return JSONResponse(await bench.working("listing", request, bench.gallery.facts, start, count))
 
+    async def unread(request: Request) -> Response:
+        return JSONResponse(await bench.working("listing", request, bench.unread))
+
     async def picture(request: Request) -> Response:
         feature = request.query_params.get("feature", "")
         name, data = await bench.working("thumbnails", request, bench.thumbnail, number(request), feature)
@@ -93,6 +96,7 @@ def bench_routes(bench: Bench) -> list[BaseRoute]:
     return [
         Route("/api/project", project),
         Route("/api/facts", facts),
+        Route("/api/unread", unread),
         Route("/api/lists", lists, methods=["GET", "POST"]),
         Route(one, tomogram),
         Route(f"{one}/thumbnail", picture),

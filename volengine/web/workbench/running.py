@@ -64,14 +64,25 @@ class Running:
                 recipes.append({"name": name, "steps": steps_of(recipe)})
             except (VolengineError, OSError) as error:
                 recipes.append({"name": name, "error": str(error)})
-        lists = {name: len(lines) for name, lines in read_lists(self.lists).items()}
+        wrong: list[str] = []
+        collected = self.project.path.is_dir()
+        lists = {name: len(lines) for name, lines in read_lists(self.lists, wrong).items()}
         return {
             "recipes": recipes,
-            "lists": lists if self.project.path.is_dir() else {},
+            "lists": lists if collected else {},
+            "unread": wrong,
             "clusters": list(CLUSTERS),
-            "manifest": None if self.project.path.is_dir() else self.project.path.name,
+            "manifest": None if collected else self.project.path.name,
+            "sources": [self._source(number) for number in range(len(self.project) if collected else 0)],
             "folder": shlex.quote(str(self.project.folder)),
         }
+
+    def _source(self, number: int) -> str | None:
+        """What a run of a tomogram reads; ``None`` where there is nothing to read."""
+        try:
+            return self.project.source(number)
+        except MissingError:
+            return None
 
     def _recipe_names(self) -> list[str]:
         if self.recipes.is_symlink():

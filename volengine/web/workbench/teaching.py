@@ -189,7 +189,9 @@ class Teaching:
             raise MissingError(f"{path.name} predicts {', '.join(found)}.")
         command = ["volengine", "segment", source.place, "--models", str(path), "--roi", recipe.roi]
         command += ["--match", recipe.match] if recipe.match else ["--any-voxel-size"] if recipe.any_voxel_size else []
-        return np.take(values, 0, across).astype(np.uint16) * 257, shlex.join([*command, "--out", "predictions"])
+        return np.take(values, 0, across).astype(np.uint16) * 257, shlex.join(
+            [*command, "--out", str(self.project.folder / "tried")]
+        )
 
     # -- training ----------------------------------------------------------------------------------------------
 

@@ -35,7 +35,6 @@ from volengine.tasks.tune.recipes import (
     commands,
     names_in,
     read_recipe,
-    rules_text,
     run_recipe,
     write_recipe,
 )
@@ -98,8 +97,7 @@ class TuneDesk:
             "region": [list(part.start), list(part.stop)],
             "plane": z if inside else None,
             "shape": list(part.shape[1:]),
-            "commands": commands(settings, predictions, roi),
-            "rules": rules_text(settings.rules),
+            "commands": commands(settings, predictions, roi, self.bench.project.folder),
         }
         return framed(head, planes)
 
