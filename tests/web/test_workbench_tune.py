@@ -188,6 +188,35 @@ def test_what_is_offered_for_voxels_that_are_no_cubes_works(tmp_path: Path) -> N
     assert len(volengine.read_picks(table)) == 1
 
 
+def test_plain_files_in_the_folders_of_results_are_taken(tmp_path: Path) -> None:
+    """Tomograms that lie in ``tomograms`` alone, and a prediction that another program has written."""
+    balls = np.zeros(SHAPE, np.float32)
+    balls[8:12, 8:12, 4:8] = 0.9
+    (tmp_path / "tomograms").mkdir()
+    for name in ("TS_01.mrc", "TS_02.mrc"):
+        write_mrc(tmp_path / "tomograms" / name, np.zeros(SHAPE, np.float32))
+    alone = Project(tmp_path, WorkbenchRecipe(user="ada"))
+    assert [one.name for one in alone.tomograms] == ["TS_01", "TS_02"]
+    assert alone.source(1) == str(tmp_path / "tomograms" / "TS_02.mrc")
+    (tmp_path / "predictions").mkdir()
+    write_mrc(tmp_path / "predictions" / "TS_01__balls.mrc", balls)
+    write_mrc(tmp_path / "predictions" / "TS_01__wide.mrc", balls * 10)
+    bench = Bench(Project(tmp_path, WorkbenchRecipe(user="ada")))
+    assert len(bench.project) == 2
+    app = make_app(Gate(), bench_routes(bench), page="workbench.html")
+    with entered(app, **{"sec-fetch-site": "same-origin"}) as one:
+        assert [each["name"] for each in one.get("/api/tomograms/0/tune").json["features"]] == ["balls", "wide"]
+        head, (plane,) = planes(post(one, "/api/tomograms/0/tune", asked(z=10)))
+        wide = {"rules": [], "pick": [{"feature": "wide", "threshold": 0.5}]}
+        refused = post(one, "/api/tomograms/0/tune", asked(settings=wide))
+    bench.annotating.close()
+    assert head["features"][0]["picks"] == 1
+    assert np.array_equal(plane, balls[10] > 0.5)
+    assert refused.status == 400
+    assert "TS_01__wide" in refused.json["error"]
+    assert "--scale" in refused.json["error"] or "probabilit" in refused.json["error"]
+
+
 @pytest.fixture
 def link(folder: Path) -> Iterator[str]:
     with workbench(folder) as link:

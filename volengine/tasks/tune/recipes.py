@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from volengine import __version__ as version
 from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, VolengineError
@@ -108,7 +110,7 @@ def writable_step(step: PickRecipe, volume: Volume) -> tuple[PickRecipe, str]:
     str
         Why it does; empty: it is as it was.
     """
-    middle = [[(n - 1) / 2 for n in volume.shape]]
+    middle = np.array([[(n - 1) / 2 for n in volume.shape]])
     size, origin = volume.voxel_size, volume.origin
     pick = Picks(middle, voxel_size=size, origin=origin, shape=volume.shape, tomogram="tomogram", feature=step.feature)
     try:
