@@ -196,8 +196,8 @@ def test_a_bad_volume_does_not_hide_the_plans_of_the_others(volengine: Command, 
     (files / "more.mrc").write_bytes((files / "good.mrc").read_bytes())
     code, out, err = volengine("convert", "cut.mrc", "good.mrc", "more.mrc", "--out", "o", "--dry-run")
     assert code == 1
-    assert "good: 1 units" in out
-    assert "more: 1 units" in out
+    assert "good: 1 unit" in out
+    assert "more: 1 unit" in out
     assert "1 of 3 would be refused:\n  " in err
     assert "cut.mrc" in err
     assert not (files / "o").exists()

@@ -263,7 +263,7 @@ def test_several_paths(tmp_path: Path, volengine: Command) -> None:
     assert "12 x 40 x 48" in lines[1]
     assert "level 1" in lines[1]
     assert "unknown" in lines[2]
-    assert "1 picks" in lines[3]
+    assert "1 pick" in lines[3]
     assert json.loads(volengine("info", *paths, "--json")[1]) == json.loads(json.dumps(many))
     code, out, said = volengine("info", paths[0], str(tmp_path / "none.mrc"), paths[1])
     assert code == 2
@@ -303,7 +303,7 @@ def test_a_training_set_says_what_its_boxes_are_of(tmp_path: Path, volengine: Co
     ]
     said = volengine("info", path)[1]
     assert "3 of 1 x 8 x 8" in said
-    assert "TS_02, actin: 1 boxes" in said
+    assert "TS_02, actin: 1 box" in said
     assert "3 boxes" in volengine("info", path, path)[1]
     Path(path).write_bytes(b"boxes")
     with pytest.raises(FormatError, match=r"a\.scnt"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -82,6 +83,33 @@ def test_a_recipe_is_kept_if_it_is_one_of_the_project(bench: tuple[Bench, Client
     assert "error" in found["bad"]
     for name in ("secret", "../recipes/mine", "gone"):
         assert client.get(f"/api/runs/recipes?name={name}").status == 404
+
+
+def test_names_of_a_recipe_are_checked_when_it_is_kept(bench: tuple[Bench, Client]) -> None:
+    _, client = bench
+    step = "{feature: ribosome, threshold: 0.5}"
+    assert keep(client, f"segment: {{models: [cytoplasm]}}\npick: [{step}]").status == 201
+    for model, feature, why in (
+        ("cytoplasma", "ribosome", "Did you mean 'cytoplasm'?"),
+        ("cytoplasm", "ribosom", "Did you mean 'ribosome'?"),
+        ("cytoplasm", "zzz", "the models predict actin"),
+    ):
+        refused = keep(client, f"segment: {{models: [{model}]}}\npick: [{{feature: {feature}, threshold: 0.5}}]", "b")
+        assert (refused.status, why in refused.json["error"]) == (400, True), refused.json
+    rule = "{interact: {child: ribosome, parent: membran, kind: avoid, radius_nm: 5}}"
+    refused = keep(client, f"segment: {{models: [cytoplasm]}}\ninteract: {{rules: [{rule}]}}\npick: [{step}]", "b")
+    assert (refused.status, "Did you mean 'membrane'?" in refused.json["error"]) == (400, True), refused.json
+
+
+def test_a_full_disk_is_said_in_words_of_a_page(bench: tuple[Bench, Client], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(given: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "recipes/mine.yaml")
+
+    monkeypatch.setattr(bench[0].running, "keep_recipe", full)
+    said = keep(bench[1], RECIPE).json["error"]
+    assert "No space left" in said
+    assert "do it again here" in said
+    assert "command" not in said
 
 
 def test_what_cannot_be_run_is_refused_and_starts_nothing(bench: tuple[Bench, Client]) -> None:

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import mrcfile
 import numpy as np
 import pytest
 from asking import Client, Reply, entered
+from click.testing import CliRunner
 from web_results import HOSTILE, OPTIONS, SHAPE, VOXEL, write_mrc, write_results
 from web_serving import workbench
 
 import volengine
+from volengine.cli.main import cli
 from volengine.tasks.run import RunRecipe
 from volengine.tasks.tune.recipes import read_recipe
 from volengine.web.app import make_app
@@ -153,6 +156,66 @@ def test_a_prediction_that_was_written_anew_is_read_anew(tmp_path: Path) -> None
             assert one.get("/api/tomograms/0").status == 200  # so the page begins
             assert planes(post(one, "/api/tomograms/0/tune", asked()))[0]["features"][0]["picks"] == count
     bench.annotating.close()
+
+
+def test_what_is_offered_for_voxels_that_are_no_cubes_works(tmp_path: Path) -> None:
+    """The command and the recipe write a table that such voxels can be in, and why is said."""
+    balls = np.zeros(SHAPE, np.float32)
+    balls[8:12, 8:12, 4:8] = 0.9
+    for name, kind in (("tomograms/TS_01", "intensity"), ("predictions/TS_01__balls", "probability")):
+        with mrcfile.new(tmp_path / "raw.mrc", overwrite=True) as file:
+            file.set_data(balls)
+            file.voxel_size = (10.0, 10.0, 20.0)
+        recipe = volengine.ConvertRecipe(name=Path(name).name, kind=kind, chunk=(16, 16, 16), shard=(32, 32, 32))
+        volengine.convert(tmp_path / "raw.mrc", tmp_path / f"{name}.ome.zarr", recipe, OPTIONS)
+    (tmp_path / "raw.mrc").unlink()
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "base.yaml").write_text(BASE_RECIPE)
+    bench = Bench(Project(tmp_path, WorkbenchRecipe(user="ada")))
+    app = make_app(Gate(), bench_routes(bench), page="workbench.html")
+    with entered(app, **{"sec-fetch-site": "same-origin"}) as one:
+        head, _ = planes(post(one, "/api/tomograms/0/tune", asked()))
+        saved = post(one, "/api/tomograms/0/tune/recipe", asked(name="new", base="base")).json
+    bench.annotating.close()
+    assert [text for text in head["why"] if "20 x 10 x 10" in text]
+    assert saved["why"] == head["why"]
+    (step,) = read_recipe(tmp_path / "recipes", "new").pick
+    assert step.format == "csv"
+    words = shlex.split(head["commands"][0])
+    words[words.index("--out") + 1] = str(tmp_path / "tuned")
+    done = CliRunner().invoke(cli, words[1:])
+    assert done.exit_code == 0, done.output
+    (table,) = (tmp_path / "tuned").glob("*.csv")
+    assert len(volengine.read_picks(table)) == 1
+
+
+def test_plain_files_in_the_folders_of_results_are_taken(tmp_path: Path) -> None:
+    """Tomograms that lie in ``tomograms`` alone, and a prediction that another program has written."""
+    balls = np.zeros(SHAPE, np.float32)
+    balls[8:12, 8:12, 4:8] = 0.9
+    (tmp_path / "tomograms").mkdir()
+    for name in ("TS_01.mrc", "TS_02.mrc"):
+        write_mrc(tmp_path / "tomograms" / name, np.zeros(SHAPE, np.float32))
+    alone = Project(tmp_path, WorkbenchRecipe(user="ada"))
+    assert [one.name for one in alone.tomograms] == ["TS_01", "TS_02"]
+    assert alone.source(1) == str(tmp_path / "tomograms" / "TS_02.mrc")
+    (tmp_path / "predictions").mkdir()
+    write_mrc(tmp_path / "predictions" / "TS_01__balls.mrc", balls)
+    write_mrc(tmp_path / "predictions" / "TS_01__wide.mrc", balls * 10)
+    bench = Bench(Project(tmp_path, WorkbenchRecipe(user="ada")))
+    assert len(bench.project) == 2
+    app = make_app(Gate(), bench_routes(bench), page="workbench.html")
+    with entered(app, **{"sec-fetch-site": "same-origin"}) as one:
+        assert [each["name"] for each in one.get("/api/tomograms/0/tune").json["features"]] == ["balls", "wide"]
+        head, (plane,) = planes(post(one, "/api/tomograms/0/tune", asked(z=10)))
+        wide = {"rules": [], "pick": [{"feature": "wide", "threshold": 0.5}]}
+        refused = post(one, "/api/tomograms/0/tune", asked(settings=wide))
+    bench.annotating.close()
+    assert head["features"][0]["picks"] == 1
+    assert np.array_equal(plane, balls[10] > 0.5)
+    assert refused.status == 400
+    assert "TS_01__wide" in refused.json["error"]
+    assert "--scale" in refused.json["error"] or "probabilit" in refused.json["error"]
 
 
 @pytest.fixture

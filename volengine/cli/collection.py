@@ -13,6 +13,7 @@ from volengine.cli.messages import say
 from volengine.cli.options import FieldType, texts_option
 from volengine.cli.status import LEAST_S, live_terminal, shown, watching
 from volengine.core.errors import InputError
+from volengine.core.text import counted
 from volengine.tasks.common.layout import run_dir_in
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,7 +79,7 @@ def new(manifest: str, sources: tuple[str, ...], values: tuple[str, ...]) -> Non
     from volengine.tasks.collection.verb import new_collection
 
     _, count = new_collection(manifest, sources, _values(values))
-    say(f"{manifest}: {count} tomograms")
+    say(f"{manifest}: {counted(count, 'tomogram')}")
 
 
 @command.command("add", examples=("volengine collection add manifest.csv 'raw/*.mrc'",))
@@ -90,7 +91,7 @@ def add(manifest: str, sources: tuple[str, ...], values: tuple[str, ...]) -> Non
     from volengine.tasks.collection.verb import add_to_collection
 
     found, count = add_to_collection(manifest, sources, _values(values))
-    say(f"{manifest}: {count} tomograms added, {len(found.entries)} in all")
+    say(f"{manifest}: {counted(count, 'tomogram')} added, {len(found.entries)} in all")
 
 
 @command.command("status", examples=("volengine collection status manifest.csv --out results --watch",))

@@ -10,6 +10,7 @@ from volengine.cli.command import Command
 from volengine.cli.messages import say
 from volengine.cli.options import NO_NETWORK, from_options, recipe_options
 from volengine.core.errors import InputError
+from volengine.core.text import counted
 from volengine.engine.options import RunOptions
 from volengine.tasks.report.recipe import ReportRecipe
 from volengine.tasks.report.verb import report
@@ -37,5 +38,5 @@ def command(sources: tuple[str, ...], out: str | None, **values: Any) -> None:
     if options.dry_run:
         raise InputError("report has no --dry-run: it reads some slices and coarse levels, and writes small files.")
     made = report(sources, out, from_options(ReportRecipe, values), options)
-    say(f"{made.index}: {len(made.rows)} tomograms")
+    say(f"{made.index}: {counted(len(made.rows), 'tomogram')}")
     made.check()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from volengine.core.errors import MissingError
 from volengine.core.json_text import parse_json
-from volengine.core.text import table
+from volengine.core.text import counted, table
 from volengine.core.units import format_bytes
 from volengine.engine.census import Census, Standing, State, census
 from volengine.engine.driver_lock import drivers
@@ -57,7 +57,7 @@ def describe(plan: Plan, limit: int) -> str:
             )
         )
     head = ("stage", "blocks", "block (z x y x x)", "halo", "reads", "writes", "memory")
-    lines = [f"{plan.name}: {plan.units} units", table(head, rows)]
+    lines = [f"{plan.name}: {counted(plan.units, 'unit')}", table(head, rows)]
     for spec in plan.images:
         if not spec.scratch:
             where = f"{spec.url}/{spec.group}" if spec.group else spec.url
@@ -127,7 +127,7 @@ def survey(found: Census) -> str:
     """
     counts = found.counts()
     words = [f"{number} {state}" for state, number in counts.items() if number]
-    lines = [f"{found.total} volumes: {', '.join(words) or 'none'}{time_left(found)}"]
+    lines = [f"{counted(found.total, 'volume')}: {', '.join(words) or 'none'}{time_left(found)}"]
     lines += [f"failed: {reason(one)}" for one in found.of("failed")[:SHOWN]]
     lines += [f"running: {one.name}, {_units(one)}" for one in found.of("running")[:SHOWN]]
     lines += [f"stopped: {one.name}, {_units(one)}" for one in found.of("stopped")[:SHOWN]]
@@ -185,7 +185,9 @@ def _plan_status(folder: PlanFolder) -> str:
     if isinstance(finished, dict) and finished.get("fingerprint") == plan.fingerprint:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_seconds(finished.get("time"))))
         why = source_changed(plan.name, recorded(folder))
-        return f"{plan.name}: finished {when}, {plan.units} units" + (f"; changed since: {why}" if why else "")
+        return f"{plan.name}: finished {when}, {counted(plan.units, 'unit')}" + (
+            f"; changed since: {why}" if why else ""
+        )
     done = folder.done(plan.identities)
     recent = [r for r in folder.receipts if plan.identities.get(r["stage"]) == r["identity"]]
     rows = []
@@ -199,7 +201,7 @@ def _plan_status(folder: PlanFolder) -> str:
     last = max((_seconds(r.get("time")) for r in recent), default=None)
     ago = f", last unit {time.time() - last:.0f} s ago" if last else ""
     text = table(("stage", "done", "units", "share", "per unit"), rows)
-    return f"{plan.name}: {total} of {plan.units} units{ago}\n{text}"
+    return f"{plan.name}: {total} of {counted(plan.units, 'unit')}{ago}\n{text}"
 
 
 def _seconds(value: object) -> float:

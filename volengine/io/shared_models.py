@@ -42,6 +42,7 @@ LARGEST_INDEX = 10_000_000
 LARGEST_MODEL = 16 * 2**30
 """Bytes that are read at most."""
 
+AGAIN = "Tell who shares it, who can make the folder anew with volengine models share --overwrite."
 PIECE = 2**22
 FRESH_S = 300.0
 """Seconds in which an index behind a URL is not read again: a run asks for it once for each tomogram."""
@@ -267,9 +268,10 @@ def cache_folder() -> Path:
 def _downloaded(name: str, place: str, one: SharedModel) -> Path:
     """The file of a model behind a URL, in the cache."""
     target = cache_folder() / one.sha256 / f"{name}{Path(one.file).suffix}"
-    if target.is_file() and digest_of_file(target) == one.sha256:
-        return target
     url = f"{place.rstrip('/')}/{one.file}"
+    if target.is_file() and digest_of_file(target) == one.sha256:
+        _check_facts(target, one, url, AGAIN)
+        return target
     try:
         with opened_file(url) as source, replacing(target, parents=True) as out:
             _copy(source, out, one, url)
@@ -277,6 +279,7 @@ def _downloaded(name: str, place: str, one: SharedModel) -> Path:
         if isinstance(error, (MissingError, UnreachedError)):
             raise
         raise InputError(f"{target}: the model cannot be kept there: {os_message(error)}") from error
+    _check_facts(target, one, url, AGAIN)
     return target
 
 
@@ -290,10 +293,7 @@ def _copy(source: IO[bytes], out: IO[bytes], one: SharedModel, url: str) -> None
         digest.update(data)
         out.write(data)
     if size != one.size or digest.hexdigest() != one.sha256:
-        raise FormatError(
-            f"{url} is not the file of the index: {_more(size, one)}. It is not used; tell who shares it, who can make "
-            "the folder anew with volengine models share --overwrite."
-        )
+        raise FormatError(f"{url} is not the file of the index: {_more(size, one)}. It is not used. {AGAIN}")
 
 
 def _more(size: int, one: SharedModel) -> str:
@@ -329,6 +329,36 @@ def _check_file(path: Path, one: SharedModel, where: str, advice: str) -> None:
             f"{where} is not the file of the index: its checksum is {digest[:12]}..., and not {one.sha256[:12]}.... It "
             f"is not used. {advice}"
         )
+    _check_facts(path, one, where, advice)
+
+
+def _check_facts(path: Path, one: SharedModel, where: str, advice: str) -> None:
+    """Refuse a file of the right checksum of which the index says something else than the file itself.
+
+    The header of native files says their facts; of files of other programs only the size is compared.
+    """
+    own: dict[str, Any] = {"size": path.stat().st_size}
+    if path.suffix == ".safetensors":
+        own |= _own_facts(path)
+    told = {"size": one.size, "features": list(one.features), "voxel_size": list(one.voxel_size)}
+    told |= {"network": one.network}
+    differ = [name for name, value in told.items() if value and name in own and own[name] != value]
+    if differ:
+        said = "; ".join(f"{name} {shown(own[name])}, there {shown(told[name])}" for name in differ)
+        raise FormatError(f"{where} differs from the index: {said}. It is not used. {advice}")
+
+
+def _own_facts(path: Path) -> dict[str, Any]:
+    """What the header of a native file says of it; nothing if it is none, which its reader refuses."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        raw = file.read(size) if size <= LARGEST_INDEX else b""
+    try:
+        facts = parse_object(parse_object(raw, str(path))["__metadata__"]["volengine"], str(path))
+        sides = [float(side) for side in facts["voxel_size"]]
+        return {"features": list(facts["features"]), "voxel_size": sides, "network": facts["network"]}
+    except (FormatError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def check_shared(folder: str, name: str, one: SharedModel) -> None:

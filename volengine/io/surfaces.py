@@ -42,6 +42,7 @@ from volengine.core.errors import FormatError, InputError, MissingError, Volengi
 from volengine.core.markup import facts_html, rows_html
 from volengine.core.paths import PathLike, path_text
 from volengine.core.surface import Surface
+from volengine.core.text import counted
 from volengine.core.volume import Vector3, size_text
 from volengine.io.membrain_pick import SUFFIXES, MembrainMeshes, read_membrain_pick
 from volengine.io.meshes import ENDINGS, read_mesh, write_mesh
@@ -115,7 +116,7 @@ class SurfaceSet:
             picture = self._picture()
         except (VolengineError, OSError, ValueError) as error:
             picture = f"<p>no picture: {html.escape(str(error))}</p>"
-        return facts_html(f"{len(self)} surfaces, {self.path}", said, picture) + rows_html(self.rows)
+        return facts_html(f"{counted(len(self), 'surface')}, {self.path}", said, picture) + rows_html(self.rows)
 
     def _picture(self) -> str:
         """The vertices of all surfaces as seen along z; nothing if that takes long."""

@@ -13,6 +13,7 @@ addresses are relative, and an error of volengine is JSON with its message.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
@@ -34,6 +35,9 @@ VIEWER = "/viewer/v/volengine"
 """Where Neuroglancer is: its client looks for ``/v/<word>`` in its address."""
 
 log = logging.getLogger(__name__)
+
+
+_COMMAND = re.compile(r"\b([Rr]un|[Gg]ive) the same command( again)?")
 
 
 def make_app(gate: Gate, routes: Sequence[BaseRoute], *, page: str) -> Guard:
@@ -93,9 +97,22 @@ def _error(request: Request, error: VolengineError) -> Response:
     """An error of volengine: its message; 404 for what is not there, 409 for what has changed, 400 for bad input."""
     kinds = ((MissingError, 404), (ChangedError, 409), (InputError, 400))
     status = next((code for kind, code in kinds if isinstance(error, kind)), 500)
-    return JSONResponse({"error": str(error)}, status)
+    return JSONResponse({"error": _of_page(str(error))}, status)
+
+
+def _of_page(message: str) -> str:
+    """A message for somebody who has given no command.
+
+    >>> _of_page("a.csv: No space left on device. Free space, and run the same command.")
+    'a.csv: No space left on device. Free space, and do it again here.'
+    """
+    goes_on = "what was finished is kept, and the same command goes on from there"
+    message = message.replace(goes_on, "then do it again here; what was kept before is not lost")
+    return _COMMAND.sub(
+        lambda found: "Do it again here" if found[1] in ("Run", "Give") else "do it again here", message
+    )
 
 
 def _system_error(request: Request, error: OSError) -> Response:
     log.warning("%s: %s", request.url.path, os_message(error))
-    return JSONResponse({"error": os_message(error)}, 500)
+    return JSONResponse({"error": _of_page(os_message(error))}, 500)

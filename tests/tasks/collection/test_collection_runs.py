@@ -200,7 +200,7 @@ def test_a_touched_source_is_the_same_by_its_content(tmp_path: Path, raw: Path, 
     code, said, _ = volengine("status", str(out / "run"))
     assert f"; changed since: {raw}/a.mrc: time " in said
     code, said, _ = volengine("collection", "status", str(manifest), "--out", str(out))
-    assert said.startswith("1 volumes: 1 changed")
+    assert said.startswith("1 volume: 1 changed")
     assert f"\nchanged since it was finished: {raw}/a.mrc: time " in said
 
 
@@ -304,7 +304,7 @@ def test_the_command(tmp_path: Path, raw: Path, recipe: RunRecipe, volengine: Co
     code, said, _ = volengine("collection", "new", "m.csv", "raw/[ab].mrc", "--set", "group=grid 3,voxel_size=10,10,10")
     assert (code, said.strip()) == (0, "m.csv: 2 tomograms")
     code, said, _ = volengine("collection", "add", "m.csv", "raw/")
-    assert said.strip() == "m.csv: 1 tomograms added, 3 in all"
+    assert said.strip() == "m.csv: 1 tomogram added, 3 in all"
     assert volengine("collection", "skip", "m.csv", "b")[0] == 0
     code, said, errors = volengine("run", "recipe.yaml", "m.csv", "--out", "out", "--no-progress", "--no-durable")
     assert code == 0, errors

@@ -103,7 +103,7 @@ def test_other_files_of_picks_behind_a_manifest(done: Path, tmp_path: Path) -> N
     out = tmp_path / "out.csv"
     told = measured(done, out, str(tmp_path / "all.csv"), "--probability", "ball")
     assert told.exit_code == 0, told.output
-    assert "picks of 1 tomograms were left out, as" in told.output
+    assert "picks of 1 tomogram were left out, as" in told.output
     found = measure_picks(out, tmp_path / "again.csv", {"neighbours_nm": 1.0})
     assert sorted(found.counts) == ["grid_0", "grid_1", "grid_2"]
 

@@ -167,6 +167,28 @@ def test_what_an_index_may_not_say(folder: Path, values: dict[str, object], said
         model_path(f"ball@{folder}")
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"size": 5}, "size "),
+        ({"features": ["ribosome"]}, "features "),
+        ({"voxel_size": [1, 2, 3]}, "voxel_size "),
+        ({"network": "other"}, "network "),
+    ],
+)
+def test_an_entry_that_says_something_else_than_the_file_is_refused(
+    folder: Path, web: tuple[str, ThreadingHTTPServer], values: dict[str, object], said: str
+) -> None:
+    found_model(f"ball@{web[0]}")  # it is in the cache from now on
+    shared_models._recent.clear()
+    changed(folder, **values)
+    for place in (folder, web[0]):
+        with pytest.raises(FormatError, match=f"differs from the index: {said}"):
+            found_model(f"ball@{place}")
+    with pytest.raises(FormatError, match="differs from the index"):
+        listed(folder)
+
+
 def test_a_file_that_is_another_one_is_not_used(folder: Path) -> None:
     (file,) = folder.glob("ball-*.safetensors")
     data = bytearray(file.read_bytes())

@@ -149,7 +149,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     for name in ("a_1", "a_2"):
         mrc(tmp_path / "p" / f"{name}.mrc", found)
     mrc(tmp_path / "t" / "a_1.mrc", truth)
-    assert "1 predictions have no labels" in score_patches(tmp_path / "p", tmp_path / "t").text()
+    assert "1 prediction has no labels" in score_patches(tmp_path / "p", tmp_path / "t").text()
     with pytest.raises(InputError, match="roi: not for patches"):
         score_patches(tmp_path / "p", tmp_path / "t", {"roi": "0:5,:,:"})
     mrc(tmp_path / "t" / "b_9.mrc", truth)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.atomic import replacing
+from volengine.core.text import counted
 from volengine.engine.plan import Made, Plan
 
 
@@ -17,4 +18,4 @@ def keep_patches(plan: Plan, tables: Any, out: str) -> Made:
     order = np.lexsort((*start.T[::-1], -total))
     with replacing(out, parents=True) as file:
         np.savez_compressed(file, allow_pickle=False, start=start[order], slice=at[order], total=total[order])
-    return Made((out,), (f"{len(order)} patches",))
+    return Made((out,), (counted(len(order), "patch/patches"),))

@@ -156,9 +156,9 @@ def table(many: Sequence[Facts]) -> list[str]:
 def _row(facts: Facts) -> tuple[str, ...]:
     if facts["type"] != "volume":
         counts = {
-            "picks": f"{facts.get('picks')} picks",
-            "project": f"{len(facts.get('runs', ()))} runs",
-            "training set": f"{facts.get('boxes')} boxes",
+            "picks": counted(facts.get("picks", 0), "pick"),
+            "project": counted(len(facts.get("runs", ())), "run"),
+            "training set": counted(facts.get("boxes", 0), "box/boxes"),
         }
         count = counts.get(facts["type"], "")
         return (facts["path"], facts["type"], count, *("" for _ in COLUMNS[3:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from volengine.core.text import counted
 from volengine.io.training.scnt import open_scnt
 
 Facts = dict[str, Any]
@@ -44,7 +45,8 @@ def training_in_words(facts: Facts) -> Facts:
     named = [one for one in facts["groups"] if one["tomogram"] or one["feature"]]
     if named:
         words["of"] = [
-            f"{one['tomogram'] or 'a tomogram'}, {one['feature'] or 'no name of the feature'}: {one['boxes']} boxes"
+            f"{one['tomogram'] or 'a tomogram'}, {one['feature'] or 'no name of the feature'}: "
+            + counted(one["boxes"], "box/boxes")
             for one in named
         ]
     return words

@@ -20,6 +20,7 @@ from volengine.core.errors import FormatError, InputError, MissingError, Volengi
 from volengine.core.json_text import parse_json
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts, place_key
 from volengine.core.picks import Picks
+from volengine.core.text import counted
 from volengine.engine.options import RunOptions
 from volengine.engine.outlook import is_finished
 from volengine.engine.plan import Plan
@@ -159,7 +160,9 @@ class PicksCase:
             if self.chosen is not None:
                 every, tables = len(tables), [one for one in tables if same_tomogram(one.tomogram, self.chosen.names)]
                 if left := every - len(tables):
-                    notes.append(f"{path}: picks of {left} tomograms were left out, as {self.chosen.where} says.")
+                    notes.append(
+                        f"{path}: picks of {counted(left, 'tomogram')} were left out, as {self.chosen.where} says."
+                    )
             tables, more = spaced(tables, self.recipe.spacing_nm)
         except (VolengineError, OSError) as error:
             if not self.several:

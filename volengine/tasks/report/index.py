@@ -37,7 +37,7 @@ def index_text(rows: Sequence[Row], run: Mapping[str, Any], of: str) -> str:
     features = [name for name, _ in picks.most_common(MOST_FEATURES)]
     order = sorted(rows, key=lambda row: (row.state == "done", not row.problem, not row.warning, row.name))
     states = Counter(row.state for row in rows)
-    numbers = [("tomograms", f"{len(rows):,}")]
+    numbers = [("tomogram" if len(rows) == 1 else "tomograms", f"{len(rows):,}")]
     numbers += [(state, f"{states[state]:,}") for state in ("failed", "unfinished") if states[state]]
     numbers += [(f"picks of {name}", f"{picks[name]:,}") for name in features]
     if any(row.seconds for row in rows):

@@ -241,7 +241,8 @@ def _pairs(prediction: str, truth: str) -> tuple[list[tuple[str, str, str]], lis
             f"{missing[0]!r}; there are {', '.join(list(found)[:4])} ..."
         )
     more = [name for name in found if name not in known]
-    notes = [f"{len(more)} predictions have no labels and were left out, for example {one!r}." for one in more[:1]]
+    said = counted(len(more), "prediction", "has no labels and was", "have no labels and were")
+    notes = [f"{said} left out, for example {one!r}." for one in more[:1]]
     return [(name, found[name], known[name]) for name in sorted(known)], notes
 
 

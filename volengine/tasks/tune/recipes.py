@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from volengine import __version__ as version
 from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, VolengineError
+from volengine.core.picks import Picks
 from volengine.core.rules import rules_to_json
 from volengine.core.volume import Volume
 from volengine.core.yaml_recipes import read_yaml, yaml_text
 from volengine.io.annotations.folder import check_name
+from volengine.io.picks import ending_of, files_of
 from volengine.tasks.common.named import stored_name
+from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.run import RunRecipe
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.sweep.settings import stated
@@ -28,6 +33,8 @@ from volengine.tasks.tune.settings import Settings
 
 ENDING = ".yaml"
 GATED = "tuned/gated"
+ANY_VOXELS = "csv"
+"""The format of tables for voxels that the format of a pick step cannot hold."""
 
 
 def names_in(folder: Path) -> list[str]:
@@ -85,6 +92,47 @@ class Loaded:
         )
         Settings.read({"rules": found.rules, "pick": found.pick})
         return found
+
+
+def writable_step(step: PickRecipe, volume: Volume) -> tuple[PickRecipe, str]:
+    """A pick step whose table can be written: of voxels that are no cubes most formats, STAR among them, hold none.
+
+    Parameters
+    ----------
+    step
+        The step.
+    volume
+        The prediction that it picks from.
+
+    Returns
+    -------
+    PickRecipe
+        The step; where the writer of its format refuses such voxels, it writes CSV.
+    str
+        Why it does; empty: it is as it was.
+    """
+    middle = np.array([[(n - 1) / 2 for n in volume.shape]])
+    size, origin = volume.voxel_size, volume.origin
+    pick = Picks(middle, voxel_size=size, origin=origin, shape=volume.shape, tomogram="tomogram", feature=step.feature)
+    try:
+        files_of(Path(f"picks{ending_of(step.format)}"), pick, step.format, None)
+    except InputError:
+        sides = " x ".join(f"{side:g}" for side in size)
+        why = (
+            f"The picks of {step.feature} are written as {ANY_VOXELS.upper()}: the voxels are {sides} Å (z, y, x), and "
+            f"tables of {step.format or 'RELION'} have one pixel size only."
+        )
+        return step.with_(format=ANY_VOXELS), why
+    return step, ""
+
+
+def writable_settings(settings: Settings, predictions: Mapping[str, Volume]) -> tuple[Settings, list[str]]:
+    """The settings with :func:`writable_step` done to each pick step whose prediction is there, and why."""
+    found = [
+        writable_step(one, predictions[one.feature]) if one.feature in predictions else (one, "")
+        for one in settings.pick
+    ]
+    return replace(settings, pick=tuple(step for step, _ in found)), [why for _, why in found if why]
 
 
 def run_recipe(settings: Settings, predictions: Mapping[str, Volume], base: RunRecipe | None, roi: str) -> RunRecipe:

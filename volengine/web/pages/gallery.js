@@ -307,7 +307,7 @@ export class Gallery {
     const tomograms = this.items.filter((one) => one.chosen).map((one) => one.number);
     try {
       const { file, tomograms: count, command } = await post("api/lists", { name: $("listName").value.trim(), tomograms, replace: $("replaceList").checked });
-      $("listSaid").textContent = `${count} tomograms are in ${file}. Verbs take it as their input: ${command}`;
+      $("listSaid").textContent = `${count === 1 ? "1 tomogram is" : `${count} tomograms are`} in ${file}. Verbs take it as their input: ${command}`;
       await this.refreshLists();
     } catch (error) {
       $("listSaid").textContent = error.message;

@@ -138,8 +138,8 @@ export class Picks {
     $("pkAcross").querySelector("[value=own]").disabled = !state.oriented;
     $("pkCounts").replaceChildren(...Object.entries(state.counts).flatMap(([name, count]) => [made("span", WORDS[name]), made("span", String(count))]));
     this.listTags();
-    $("pkUndo").disabled = !state.undo;
-    $("pkRedo").disabled = !state.redo;
+    $("pkUndo").disabled = !state.undo || !this.bench.facts.writable;
+    $("pkRedo").disabled = !state.redo || !this.bench.facts.writable;
     document.body.dataset.picksVersion = String(state.version);
     this.told();
   }
@@ -153,7 +153,7 @@ export class Picks {
   told() {
     const count = this.chosen.length;
     $("pkChosen").textContent = count ? `${count} ${count === 1 ? "pick" : "picks"} chosen` : "Choose picks: a click, Shift for a range, Ctrl for more.";
-    for (const id of ["pkAccept", "pkReject", "pkUndecide", "pkDelete"]) $(id).disabled = !count;
+    for (const id of ["pkAccept", "pkReject", "pkUndecide", "pkDelete"]) $(id).disabled = !count || !this.bench.facts.writable;
   }
 
   // Operations go one after the other. Those on chosen picks are shown at once on their cells.

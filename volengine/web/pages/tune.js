@@ -274,10 +274,11 @@ export class Tune {
       histogram($("tuneSizes"), found.sizes, Number(this.fields().min_volume_nm3 ?? 0));
       $("tuneSizesSaid").textContent = "all regions, and in colour the picks; dashed: the least volume";
       $("tuneCommand").textContent = this.answer.commands.join("\n");
+      $("tuneWhy").textContent = this.answer.why.join(" ");
       this.bench.say("");
     } else {
       $("tuneSizes").replaceChildren();
-      for (const id of ["tuneSizesSaid", "tuneCommand"]) $(id).textContent = ""; // they were of settings before
+      for (const id of ["tuneSizesSaid", "tuneCommand", "tuneWhy"]) $(id).textContent = ""; // they were of settings before
     }
     curve($("tuneCurve"), this.points, Number(this.fields().threshold ?? 0.5));
     this.layers();
@@ -418,6 +419,7 @@ export class Tune {
       run.addEventListener("click", () => this.bench.sections.run.choose(name));
       $("tuneSaved").append(run);
       $("tuneCommand").textContent = saved.commands.join("\n");
+      $("tuneWhy").textContent = saved.why.join(" ");
     } catch (error) {
       $("tuneSaved").className = "small fault";
       $("tuneSaved").textContent = error.message;

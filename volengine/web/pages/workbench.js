@@ -121,7 +121,11 @@ async function begin() {
   for (const [name, { made }] of Object.entries(SECTIONS)) sections[name] = new made(bench);
   bench.sections = sections;
   Keys.listAll($("keyList"));
-  if (!bench.facts.writable) bench.say("This project cannot be written to: it can only be looked at.");
+  if (!bench.facts.writable) {
+    const why = "This project cannot be written to: it can only be looked at.";
+    for (const button of document.querySelectorAll("[data-writes]")) Object.assign(button, { disabled: true, title: why });
+    bench.say(why);
+  }
   window.addEventListener("hashchange", () => {
     if (document.body.dataset.state === "wrong") bench.say(""); // it was of the section that is left
     bench.trying(go);

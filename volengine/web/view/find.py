@@ -243,6 +243,10 @@ def _lies_over(path: str) -> bool:
     return volume.kind != "intensity" or bool(feature_of(volume))
 
 
+def _is_raw(file: Path) -> bool:
+    return suffix_of(file.name) in set(VOLUME_SUFFIXES) - {".zarr"} and file.is_file() and not is_picks(str(file))
+
+
 def _folder(found: _Found, folder: Path) -> int:
     """Add what an output folder, or a folder of samples, has; the number of things."""
     inside = folder.resolve()
@@ -260,6 +264,10 @@ def _folder(found: _Found, folder: Path) -> int:
         stores = [str(file) for file in sorted((folder / where).glob("[!.]*.zarr"))]
         for store in without_uncertainty(stores):
             add(Path(store), "volume", where)
+    for where in FOLDERS[:3]:  # files of other programs, or put there by hand
+        files = [str(file) for file in sorted((folder / where).glob("[!.]*")) if _is_raw(file)]
+        for path in without_uncertainty(files):
+            add(Path(path), "volume", where, _tomogram_in(path))
     for where in ("picks", ""):
         for file in sorted((folder / where).glob("[!.]*")):
             if file.suffix.lower() in TABLES and file.is_file() and not lists_tomograms(str(file)):
@@ -273,6 +281,6 @@ def _folder(found: _Found, folder: Path) -> int:
     if (folder / "tomograms").is_dir() or any((folder / name).is_dir() for name in FOLDERS[:3]):
         return found.count() - before
     for file in sorted(folder.glob("[!.]*")):
-        if suffix_of(file.name) in set(VOLUME_SUFFIXES) - {".zarr"} and file.is_file() and not is_picks(str(file)):
+        if _is_raw(file):
             add(file, "volume", "")
     return found.count() - before

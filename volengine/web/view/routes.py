@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.slices import Slice
+from volengine.core.text import counted
 from volengine.core.tiling import AXES
 from volengine.io.cached import ChunkCache
 from volengine.ops.pictures import png
@@ -78,7 +79,7 @@ class Views:
             Nothing of it can be shown.
         """
         if not 0 <= number < len(self.tomograms):
-            raise MissingError(f"There are {len(self.tomograms)} tomograms; there is no number {number}.")
+            raise MissingError(f"Shown are {counted(len(self.tomograms), 'tomogram')}; there is no number {number}.")
         with self._opening:
             if number not in self._scenes:
                 scene = open_scene(self.tomograms[number], self.recipe, self.cache)

@@ -23,6 +23,7 @@ from pathlib import Path
 from volengine.core.errors import InputError, MissingError, VolengineError
 from volengine.core.feature_colours import colour_of_feature, hexadecimal
 from volengine.core.paths import PathLike, path_text
+from volengine.core.text import counted
 from volengine.core.volume import Volume
 from volengine.engine.ledger import RunFolder
 from volengine.io.annotations.folder import ENDING
@@ -231,7 +232,9 @@ class Project:
             There is none of this number.
         """
         if not 0 <= number < len(self.tomograms):
-            raise MissingError(f"There are {len(self.tomograms)} tomograms; there is no number {number}.")
+            raise MissingError(
+                f"The project has {counted(len(self.tomograms), 'tomogram')}; there is no number {number}."
+            )
         return self.tomograms[number]
 
     def annotations(self, number: int) -> Path:

@@ -8,9 +8,11 @@ so that it can be started again and goes on.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from volengine.core.atomic import write_atomic
@@ -22,6 +24,8 @@ from volengine.engine.cluster_recipe import Kind
 from volengine.engine.driver_lock import check_free
 from volengine.engine.options import RunOptions
 from volengine.io.annotations.folder import check_name
+from volengine.nets.checkpoint import load_facts
+from volengine.nets.shipped import SHIPPED, model_file
 from volengine.tasks.collection.manifest import Collection, file_name_of
 from volengine.tasks.report.given import FOLDER as REPORT
 from volengine.tasks.run import RunRecipe
@@ -35,6 +39,8 @@ CLUSTERS = tuple(name for name in get_args(Kind) if name not in ("local", "ssh",
 ENDING = ".yaml"
 LARGEST_RECIPE = 200_000
 MOST_WORKERS = 1024
+NAME = re.compile(r"[\w+-]+")
+"""A model's name, and no path, pattern or ``NAME@PLACE``."""
 MOST_SHOWN = 50
 """Volumes of a state that are listed."""
 
@@ -120,6 +126,7 @@ class Running:
             raise InputError("A recipe is a text in YAML.")
         recipe = self._checked(text, name)
         self._within(recipe)
+        self._named(recipe)
         if self.recipes.is_symlink():
             raise InputError(f"{self.recipes}: is a link; recipes of a project are kept in it.")
         file = self.recipes / f"{name}{ENDING}"
@@ -152,6 +159,38 @@ class Running:
                     f"{text[:200]}: lies beyond the project. In a recipe of the page files are those of the project: "
                     f"copy it to {self.project.folder / 'models'} and write models/NAME; or write the recipe into "
                     f"{self.recipes} yourself."
+                )
+
+    def _named(self, recipe: RunRecipe) -> None:
+        """Refuse names of models that are none, and features that none of the models predicts.
+
+        A model file that is not there yet, or that only a program of its own reads, is checked when the run begins.
+        """
+        if recipe.segment is None:
+            return
+        folder, features = self.project.folder, set[str]()
+        known = recipe.segment.backend == "torch" and not recipe.segment.uncertainty
+        for text in recipe.segment.models:
+            file = folder / text
+            if not file.exists() and text in SHIPPED:
+                file = model_file(text)
+            elif not file.exists() and NAME.fullmatch(text):
+                names = [*SHIPPED, *(f"models/{one.name}" for one in folder.glob("models/[!.]*.safetensors"))]
+                raise InputError(
+                    f"segment: there is no model {text!r}; there are {', '.join(names)}.{_near(text, names)}"
+                )
+            if file.suffix == ".safetensors" and file.is_file():
+                features.update(load_facts(file).features)
+            else:
+                known = False
+        rules = recipe.interact.rules if recipe.interact is not None else ()
+        asked = [("pick", one.feature) for one in recipe.pick]
+        asked += [("interact", name) for rule in rules for name in rule.features]
+        for step, name in asked:
+            if known and name not in features:
+                found = sorted(features)
+                raise InputError(
+                    f"{step}: there is no feature {name!r}; the models predict {', '.join(found)}.{_near(name, found)}"
                 )
 
     # -- starting ----------------------------------------------------------------------------------------------
@@ -311,6 +350,11 @@ def steps_of(recipe: RunRecipe) -> list[str]:
     """
     steps = [name for name in ("filter", "segment", "interact") if getattr(recipe, name) is not None]
     return [*steps, *(f"pick {pick.feature}" for pick in recipe.pick)]
+
+
+def _near(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _options(workers: Any, cluster: Any) -> RunOptions:

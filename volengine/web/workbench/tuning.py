@@ -36,6 +36,7 @@ from volengine.tasks.tune.recipes import (
     names_in,
     read_recipe,
     run_recipe,
+    writable_settings,
     write_recipe,
 )
 from volengine.tasks.tune.settings import FieldError, Settings, pick_form, rule_form
@@ -92,12 +93,14 @@ class TuneDesk:
             inside = type(z) is int and part.start[0] <= z < part.stop[0]
             planes = [one.plane(z) for one in found] if inside and isinstance(z, int) else []
         predictions = self._predictions(number)
+        written, why = writable_settings(settings, predictions)
         head = {
             "features": answers,
             "region": [list(part.start), list(part.stop)],
             "plane": z if inside else None,
             "shape": list(part.shape[1:]),
-            "commands": commands(settings, predictions, roi, self.bench.project.folder),
+            "commands": commands(written, predictions, roi, self.bench.project.folder),
+            "why": why,
         }
         return framed(head, planes)
 
@@ -112,7 +115,9 @@ class TuneDesk:
         """Write the settings as a recipe of ``run``."""
         settings, _, roi = self._asked(number, given)
         base = read_recipe(self.recipes, given["base"]) if given.get("base") else None
-        recipe = run_recipe(settings, self._predictions(number), base, roi if given.get("part") is True else "")
+        predictions = self._predictions(number)
+        settings, why = writable_settings(settings, predictions)
+        recipe = run_recipe(settings, predictions, base, roi if given.get("part") is True else "")
         file = write_recipe(self.recipes, given.get("name"), recipe, replace=given.get("replace") is True)
         url, asked = self.bench.project.opened(number).volume.url, f"recipes/{file.name}"
         tomogram = url if "://" in url else str(Path(url).absolute())
@@ -120,6 +125,7 @@ class TuneDesk:
         return {
             "file": str(file),
             "recipes": names_in(self.recipes),
+            "why": why,
             "commands": [
                 shlex.join(["cd", str(self.bench.project.folder)]),
                 shlex.join(["volengine", "run", asked, tomogram, "--out", "tuned"]),
