@@ -22,6 +22,19 @@ def test_a_column_of_variances(planes: int) -> None:
     assert found.high.item() == high - 0.5
 
 
+@pytest.mark.parametrize("background", [0.0004, 0.1, 0.5])
+def test_a_face_that_is_tilted_in_its_cells(background: float) -> None:
+    """Variances are mixed by the shares of material in a plane: faces are where half is. Gold changes nothing."""
+    rng = np.random.default_rng(3)
+    z, across = np.arange(120.0), (np.arange(40) - 19.5)[:, None] * 0.2
+    share = ((z > 30.5 + across) & (z < 79.5 + across)).mean(axis=0)
+    material = np.where(np.isin(z, (45, 62, 63)), 40.0, 1.0)
+    columns = (share * material + (1 - share) * background)[:, None, None] * rng.chisquare(1600, (120, 5, 5)) / 1600
+    found = faces_of_variance(columns, 10)
+    assert found.low.mean() == pytest.approx(30.5, abs=0.4)
+    assert found.high.mean() == pytest.approx(79.5, abs=0.4)
+
+
 def test_no_slab_is_found_where_there_is_none() -> None:
     rng = np.random.default_rng(5)
     noise = rng.chisquare(400, (200, 30, 30)) / 400

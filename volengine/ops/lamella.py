@@ -6,7 +6,9 @@ down again; a smooth surface of second degree is fitted through the heights of a
 leave out cells that do not agree (Tukey's biweight, from a start by medians).
 
 - Of a tomogram the profile is the logarithm of the variance of the voxels of a plane of the cell: material has more
-  contrast than what surrounds it. It is divided into three parts with the least sum of squares.
+  contrast than what surrounds it. It is divided into three parts with the least sum of squares. Where a face is tilted
+  it runs through several planes of a cell. The variances of these are mixed by the shares of what lies in them, and the
+  logarithm is high already where little of a plane is material: the face is where half of the variance is reached.
 - Of a mask it is the share of the plane's voxels that belong to it; a face is where this passes one half.
 
 Heights are in voxels: face ``low`` of a slab that begins with plane 10 is at 9.5.
@@ -62,13 +64,15 @@ class Heights(NamedTuple):
     high: Floats
 
 
-def faces_of_variance(variance: Floats) -> Heights:
+def faces_of_variance(variance: Floats, ramp: int = 0) -> Heights:
     """Find the faces in the variances of a tomogram.
 
     Parameters
     ----------
     variance
         (z, y, x): variance of the voxels of each plane of each cell.
+    ramp
+        Planes, at most, that a tilted face runs up or down from the middle of a cell; 0: faces are flat in a cell.
     """
     planes, *cells = variance.shape
     low, high = np.full(cells, np.nan), np.full(cells, np.nan)
@@ -81,8 +85,30 @@ def faces_of_variance(variance: Floats) -> Heights:
         least = column[column > 0].min(initial=np.inf)
         found = _three_parts(np.log(np.maximum(column, least))) if np.isfinite(least) else None
         if found is not None:
-            low[at], high[at] = found[0] - 0.5, found[1] - 0.5
+            first, behind = _half_way(column, *found, ramp) if ramp else found
+            low[at], high[at] = first - 0.5, behind - 0.5
     return Heights(low, high)
+
+
+def _half_way(variance: Floats, first: int, behind: int, ramp: int) -> tuple[int, int]:
+    """The division of a column where its variance passes half of the way, at most ``ramp`` planes from the given one.
+
+    The way is that between the medians of as many planes on both sides, beyond those through which the face may run.
+    """
+    n, middle, wide = len(variance), (first + behind) // 2, max(LEAST, ramp)
+
+    def passed(column: Floats, at: int, half: int) -> int:
+        outer = column[max(0, at - ramp - wide) : max(LEAST, at - ramp)]
+        begin = min(at + ramp, max(at, half - LEAST))
+        inner = column[begin : begin + wide]
+        start, stop = max(LEAST, at - ramp), min(half, at + ramp)
+        way = float(np.median(inner) - np.median(outer))
+        if stop <= start or way <= 0:
+            return at
+        less = 0.5 - np.clip((column[start:stop] - np.median(outer)) / way, 0, 1)
+        return start + int(np.concatenate([[0.0], np.cumsum(less)]).argmax())
+
+    return passed(variance, first, middle), n - passed(variance[::-1], n - behind, n - middle - 1)
 
 
 def _three_parts(profile: Floats) -> tuple[int, int] | None:

@@ -148,6 +148,16 @@ def test_two_sheets_that_are_near_in_space_are_far_apart_on_the_surface(tmp_path
     assert min(column(found, "surface_neighbours", "distance_nm")) > 38
 
 
+def test_the_area_near_a_particle_at_the_edge_is_occupied(tmp_path: Path) -> None:
+    """A disc of 8 nm, and the segment of one whose middle lies 3 nm in the edge; only the first particle counts."""
+    at = np.array([[0.0, 0], [0, 41]])
+    recipe = FEW.with_(edge_exclusion_nm=12, occupancy_nm=8)
+    (row,) = run(picks_of(tmp_path, on_plane(at)), surfaces_of(tmp_path, plane(100, 2)), recipe)["surfaces"]
+    assert (row["objects"], row["at_edge"]) == (1, 1)
+    segment = 64 * np.arccos(3 / 8) - 3 * np.sqrt(64 - 9)
+    assert row["occupied_share"] == pytest.approx((64 * np.pi + segment) / 76**2, rel=0.01)
+
+
 def test_across_classes_the_nearest_is_the_nearest(tmp_path: Path) -> None:
     """The original skips it: 167.8 Å for a neighbour at 98.3 Å."""
     a, b = np.array([[0.0, 0], [30, 0]]), np.array([[0, 9.83], [0, 16.8], [30, 20]])

@@ -29,6 +29,9 @@ MOST_CELLS = 64
 LEAST_SIDE = 8
 """Voxels along a side of a cell, at least."""
 
+STEEPEST = 0.5
+"""Slope of a face, at most, up to which its planes are told apart within a cell; lamellae are tilted by 0.1 to 0.3."""
+
 SLAB = 64
 """Planes that are read at a time."""
 
@@ -121,8 +124,10 @@ def _heights(volume: Volume, slab: Slab, grid: Grid, recipe: PicksMeasureRecipe)
                     binary = binary and bool(((values == 0) | (values == 1)).all())
                 else:
                     share[part] = voxels.mask(box).mean(axis=(1, 2))
+    widest = max(s * size for s, size in zip(side, grid.voxel_size[1:], strict=True))
+    ramp = round(STEEPEST * widest / 2 / grid.voxel_size[0])
     mask = voxels is not None or binary  # many formats do not say that a volume is a mask
-    found = faces_of_mask(share) if mask else faces_of_variance(profile)
+    found = faces_of_mask(share) if mask else faces_of_variance(profile, ramp)
     y, x = ((edge[:-1] + edge[1:] - 1) / 2 for edge in edges)
     return found, y, x
 

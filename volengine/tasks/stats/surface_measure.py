@@ -104,7 +104,7 @@ class Measured:
     ripley, simulated
         For each pair of classes the sums of the data, and of the simulations.
     occupied
-        For each class the area within reach of a particle, nm².
+        For each class the area that counts within reach of a particle, whether that counts or not, nm².
     by_class, by_column
         Concentrations by the distance to a class, and by a column.
     """
@@ -195,10 +195,7 @@ class Measurer:
         every = np.concatenate([np.zeros(0, np.int64), *face])
         fine = insert_points(mesh.vertices, mesh.faces, every, np.concatenate([np.zeros((0, 3)), *weights]))
         wide = dict.fromkeys(recipe.by_class, recipe.ripley_nm)
-        within = [
-            np.maximum(np.where(one.kept, recipe.occupancy_nm, 0.0), wide.get(name, 0.0))
-            for name, one in self.points.items()
-        ]
+        within = [np.full(len(one), max(recipe.occupancy_nm, wide.get(name, 0.0))) for name, one in self.points.items()]
         self.scene = Scene(
             geodesics=Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name),
             counts=mesh.kept[fine.parent],
@@ -231,7 +228,7 @@ class Measurer:
         areas = np.zeros((self.total, len(self.radii)))
         self.near = {name: np.zeros((len(self.scene.pool), len(self.radii))) for name in self.names}
         width, wide = self.recipe.occupancy_nm, self.recipe.by_class
-        covers = {name: self._cover(width, width / 2) for name in self.names if width and len(self.inside[name])}
+        covers = {name: self._cover(width, width / 2) for name in self.names if width and len(self.rows[name])}
         classes = {name: self._cover(self.recipe.ripley_nm, self.recipe.bin_nm) for name in wide}
         to_class = {name: np.full(self.total, np.inf) for name in wide}
         for seen in all_seen(self.scene, self.options, self.label):
@@ -242,8 +239,8 @@ class Measurer:
                 if len(self.radii):
                     areas[seen.row] = seen.areas
                     self.near[name][seen.pool, seen.ring] += 1
-                if width:
-                    covers[name].add(seen.near.faces, far)
+            if width:  # the area that counts is near particles at the edge, too
+                covers[name].add(seen.near.faces, far)
             if name in classes:
                 classes[name].add(seen.near.faces, far)
                 near = to_class[name]
