@@ -24,6 +24,19 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         read_yaml(path)
 
 
+def test_a_list_without_brackets_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    for shape in ("50,400,400", "50, 400, 200"):
+        path.write_text("name: a\nspecimen: {shape: " + shape + ", voxel_size: 10}\n")
+        with pytest.raises(FormatError, match=r"line 2: 400 has no value.*: shape: \[50, 400, [24]00\]\.$"):
+            read_yaml(path)
+    path.write_text("classes: {13: 0.5, 14: , a: }\n")
+    with pytest.raises(FormatError, match="14 has no value"):
+        read_yaml(path)
+    path.write_text("13:\na: {b: , '14': }\n")
+    assert read_yaml(path) == {13: None, "a": {"b": None, "14": None}}
+
+
 def test_anchors_and_equal_names_in_different_places_are_read(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("a: &one {x: 1}\nb: *one\nc: {<<: *one, y: [1, 1]}\nx: {x: 2}\n")

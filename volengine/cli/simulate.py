@@ -15,7 +15,7 @@ from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.simulate.presets import PRESETS, preset
-from volengine.tasks.simulate.record import missing
+from volengine.tasks.simulate.record import centred, missing
 from volengine.tasks.simulate.verb import SIMULATE, limits_of_samples, samples_of
 
 
@@ -63,6 +63,8 @@ def command(
     for job in () if options.dry_run else jobs:
         if short := missing(out, job.name):
             say(f"{job.name}: not all found a place ({short})")
+        for text in centred(out, job.name):
+            say(f"{job.name}: {text}")
 
 
 def _list() -> str:

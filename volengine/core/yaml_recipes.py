@@ -195,6 +195,7 @@ def _check_nodes(node: Any, where: str) -> None:
             sizes[id(node)] = size
         elif id(node) not in sizes:
             if isinstance(node, yaml.MappingNode):
+                _refuse_bare_list(node, where)
                 _refuse_twice(node, where)
             sizes[id(node)] = MAX_NODES + 1  # until it is ready: an anchor inside of itself is never small enough
             stack += [(node, True), *((child, False) for child in children)]
@@ -206,6 +207,24 @@ def _children(node: Any) -> list[Any]:
     if isinstance(node, yaml.SequenceNode):
         return list(node.value)
     return [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else []
+
+
+def _refuse_bare_list(node: Any, where: str) -> None:
+    """Raise :class:`FormatError` for ``{shape: 50,400,400}``: within braces the comma ends the value."""
+    pairs = node.value if node.flow_style else ()
+    lost = [key.value for key, value in pairs if value.value == "" and value.style is None and _is_number(key)]
+    if lost:
+        at = next(n for n, (key, _) in enumerate(pairs) if key.value == lost[0])
+        before = [str(part.value) for part in pairs[at - 1]] if at else []
+        told = f"{before[0]}: " * bool(before) + f"[{', '.join(before[1:] + lost)}]"
+        line = pairs[at][0].start_mark.line + 1
+        raise FormatError(f"{where}, line {line}: {lost[0]} has no value. A list of numbers needs brackets: {told}.")
+
+
+def _is_number(node: Any) -> bool:
+    return (
+        isinstance(node.value, str) and node.style is None and bool(re.fullmatch(r"[-+.\de]*\d[-+.\de]*", node.value))
+    )
 
 
 def _refuse_twice(node: Any, where: str) -> None:

@@ -311,6 +311,19 @@ def test_numbers_of_protofilaments_are_mixed_as_the_recipe_says() -> None:
     assert _recipe("microtubule", radius_a=112).built[0][0].radius_a == 112
 
 
+def test_a_length_that_is_asked_for_is_never_too_short() -> None:
+    assert _recipe("microtubule", length_nm=(40, 60)).built[0][0].minimum_units == 6  # 400 A of 81.8 A, and both ends
+    assert _recipe("microtubule", length_nm=(100, 200)).built[0][0].minimum_units == 10
+    assert _recipe("actin", length_nm=(20, 25), minimum_units=4).built[0][0].minimum_units == 4
+    recipe = _recipe("microtubule", count=4, length_nm=(30, 40))
+    made = place_filaments(stream(1, "f"), _space("none"), SIZE, unit_standin("microtubule"), recipe)
+    lengths = [(len(line) - 1) * 8.18 for line in made.centrelines.values()]
+    assert len(lengths) == 4
+    assert 30 <= min(lengths) <= max(lengths) < 40 + 8.18
+    with pytest.raises(InputError, match=r"at most 60, 9 units .* minimum_units is 10"):
+        _recipe("microtubule", length_nm=(40, 60), minimum_units=10)
+
+
 def test_the_wall_is_as_wide_as_a_real_one() -> None:
     """A real wall of 13 protofilaments, straightened, is 41 A at half height (10.52 A voxels), at a radius of 106 A."""
     kind, voxel, middle = KINDS["microtubule"], 10.52, 20

@@ -15,6 +15,7 @@ from volengine.sim.recipe.particles import SpeciesRecipe
 from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.tasks.simulate.structures import (
     SHIPPED,
+    axis_gap_a,
     class_names,
     flags_of,
     monomers_of,
@@ -115,6 +116,15 @@ def test_a_units_z_axis_is_the_filaments(tmp_path: Path) -> None:
     around = unit(tmp_path, "actin", (-4, -2, 60), (40, 20, 60))
     np.testing.assert_allclose(around.mean(axis=0), (16, 8, 0), atol=3)
     np.testing.assert_allclose(np.ptp(around, axis=0), (40, 20, 60), atol=6)
+
+
+def test_a_unit_beside_its_files_axis_is_told(tmp_path: Path) -> None:
+    for low, gap in (((3, 4, 60), 5.0), ((-40, -24, 0), 4.0), ((-4, -2, 60), 0.0)):
+        unit(tmp_path, "actin", low, (40, 20, 60))
+        files = {"unit.pdb": structure_file("unit.pdb", str(tmp_path))}
+        assert axis_gap_a(FilamentsRecipe(structure="unit.pdb"), files) == gap
+        assert axis_gap_a(FilamentsRecipe(kind="microtubule", structure="unit.pdb"), files) == 0
+    assert axis_gap_a(FilamentsRecipe(), {}) == 0
 
 
 def test_a_dimer_that_lies_across_is_turned_along(tmp_path: Path) -> None:

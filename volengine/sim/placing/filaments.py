@@ -30,7 +30,7 @@ from volengine.core.specimen import Placements, Template, rotation_matrix
 from volengine.core.volume import Vector3
 from volengine.sim.placing.occupancy import Occupancy
 from volengine.sim.placing.solids import Solid
-from volengine.sim.recipe.filaments import FilamentKind, FilamentsRecipe
+from volengine.sim.recipe.filaments import FilamentKind, FilamentsRecipe, nodes_of
 from volengine.sim.rotations import multiply, random_circle, spins, towards
 
 Floats = NDArray[np.float64]
@@ -171,9 +171,9 @@ class _Grower:
 
     def _grown(self, begin: Vector3, frame: Quaternion) -> list[Node] | None:
         """Grow a filament from a place, onward, then backward, and take its cells; ``None`` if it is too short."""
-        low, high = (10 * length for length in self.recipe.length_nm)
+        low, high = self.recipe.length_nm
         kind = self.kind
-        wanted = max(math.ceil((low + (high - low) * float(self.rng.random())) / kind.rise_a) + 1, 2)
+        wanted = nodes_of(low + (high - low) * float(self.rng.random()), kind)
         if not self._free(begin, frame):
             return None
         nodes = [(begin, frame)]

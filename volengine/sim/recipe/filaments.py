@@ -122,6 +122,11 @@ OWN = {"persistence_um": 10.0}
 """Values for filaments of the kind ``own`` that the recipe does not give."""
 
 
+def nodes_of(length_nm: float, kind: FilamentKind) -> int:
+    """Number of units (of microtubules: rings) of a filament of a kind that is at least this long."""
+    return max(math.ceil(10 * length_nm / kind.rise_a) + 1, 2)
+
+
 @dataclass(frozen=True)
 class FilamentsRecipe(Recipe):
     """Filaments of one kind.
@@ -133,8 +138,9 @@ class FilamentsRecipe(Recipe):
     structure
         Structure of the monomer (microtubule: of the dimer), with its z axis along the filament; default: a procedural
         stand-in. The file's z axis is the axis of the filament if it passes through the box of the atoms; otherwise the
-        monomer is centred on the axis. The +x axis of a dimer points outward, and its pivot, 5 A inside of its centre,
-        lies on the ring; a dimer that lies across the filament is turned so that its longest direction is along it.
+        monomer is centred on the axis, and the command says so. A sub-model ``origin`` marks the axis anywhere. The +x
+        axis of a dimer points outward, and its pivot, 5 A inside of its centre, lies on the ring; a dimer that lies
+        across the filament is turned so that its longest direction is along it.
     count
         Number of filaments that are tried.
     length_nm
@@ -151,7 +157,8 @@ class FilamentsRecipe(Recipe):
     persistence_um
         Persistence length.
     minimum_units
-        Filaments with fewer units are removed.
+        Filaments with fewer units (of microtubules: rings) are removed; default: 20 of actin and cofilactin, 10 of
+        others, or as many as the smallest length has.
     inclination_deg
         Largest angle to the plane of the specimen.
     whole_residues
@@ -192,7 +199,12 @@ class FilamentsRecipe(Recipe):
         positive("filaments: radius_a", self.radius_a)
         if self.kind != "microtubule" and (self.protofilaments is not None or self.radius_a is not None):
             raise InputError(f"filaments: {self.kind} has no protofilaments and no radius_a; a microtubule has.")
-        _ = self.built  # refuses a filament that bends too sharply
+        for kind, _ in self.built:  # refuses a filament that bends too sharply
+            if nodes_of(self.length_nm[1], kind) < kind.minimum_units:
+                raise InputError(
+                    f"filaments: length_nm is at most {self.length_nm[1]:g}, {nodes_of(self.length_nm[1], kind)} units "
+                    f"of {kind.rise_a:g} A, but minimum_units is {kind.minimum_units}: none would be placed."
+                )
 
     @cached_property
     def built(self) -> tuple[tuple[FilamentKind, float], ...]:
@@ -200,11 +212,16 @@ class FilamentsRecipe(Recipe):
         names = ("twist_deg", "rise_a", "persistence_um", "minimum_units", "radius_a")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.kind == "own":
-            return ((FilamentKind(**{**OWN, **given}), 1.0),)
-        if self.kind != "microtubule":
-            return ((KINDS[self.kind].with_(**given), 1.0),)
-        rise = given.get("rise_a", 2 * MONOMER_A)
-        return tuple((microtubule(*lattice, rise).with_(**given), share) for lattice, share in self._lattices())
+            found = [(FilamentKind(**{**OWN, **given}), 1.0)]
+        elif self.kind != "microtubule":
+            found = [(KINDS[self.kind].with_(**given), 1.0)]
+        else:
+            rise = given.get("rise_a", 2 * MONOMER_A)
+            found = [(microtubule(*lattice, rise).with_(**given), share) for lattice, share in self._lattices()]
+        if self.minimum_units is None:  # a length that is asked for is long enough
+            fewest = [min(kind.minimum_units, nodes_of(self.length_nm[0], kind)) for kind, _ in found]
+            found = [(kind.with_(minimum_units=n), share) for n, (kind, share) in zip(fewest, found, strict=True)]
+        return tuple(found)
 
     def _lattices(self) -> list[tuple[tuple[int, int], float]]:
         """Protofilaments and starts of each lattice, and its share of the filaments; the shares sum to 1."""

@@ -21,7 +21,7 @@ from volengine.core.boxes import Box
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.simulate.description import SpecimenFacts
 from volengine.tasks.simulate.placed import refuse_unlabelled, refuse_unplaced
-from volengine.tasks.simulate.structures import StructureFile, flags_of, monomers_of, templates_of
+from volengine.tasks.simulate.structures import StructureFile, axis_gap_a, flags_of, monomers_of, templates_of
 
 if TYPE_CHECKING:
     from volengine.sim.imaging.projector import Projector
@@ -81,6 +81,10 @@ def place_specimen(
     notes = [note for note in report if note["step"] == "labels"]
     for note, *voxels in zip(notes, *(table["voxels"] for table in drawn.values()), strict=True):
         note["placed"] = int(sum(voxels) > 0)
+    grown = [note for note in report if note["step"] == "filaments"]
+    for note, filaments in zip(grown, recipe.filaments, strict=True):
+        if gap := axis_gap_a(filaments, files):
+            note |= {"structure": filaments.structure, "axis_gap_a": gap}
     refuse_unplaced(report, scene, recipe, strict)
     refuse_unlabelled(scene, recipe)
     table = {**scene.to_table(), "report": np.array(json.dumps(report))}

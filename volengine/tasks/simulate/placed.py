@@ -47,7 +47,12 @@ def refuse_unplaced(
     if not nothing and not (strict and short):
         return
     lost = {step["name"] for step in wanted if not step["placed"]}
-    sizes = {t.name: 2 * t.radius for t in scene.templates if lost & {t.name, *t.classes}}
+    ring = {f.class_name: 2 * max(kind.radius_a for kind, _ in f.built) for f in recipe.filaments}
+    sizes = {
+        t.name: 2 * t.radius + max((ring.get(name, 0.0) for name in (t.name, *t.classes)), default=0.0)
+        for t in scene.templates
+        if lost & {t.name, *t.classes}
+    }
     widths = ", ".join(f"{name} {size:.0f} A" for name, size in sizes.items())
     z, y, x = recipe.size_a
     raise InputError(

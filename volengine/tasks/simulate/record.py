@@ -73,19 +73,34 @@ def missing(out: str, name: str) -> str:
     FormatError
         The sample's record is damaged.
     """
+    try:
+        return shortfalls(_placed(out, name))
+    except (LookupError, TypeError) as error:
+        raise FormatError(f"{out}: the record of the sample {name!r} is damaged ({error}).") from error
+
+
+def centred(out: str, name: str) -> list[str]:
+    """The filaments of a sample whose unit does not lie about its file's z axis and was centred, a sentence each."""
+    return [
+        f"{step['structure']}: the file's z axis passes {step['axis_gap_a']} A beside its atoms, so the unit is "
+        "centred on the axis of the filament; to place it as in the file, mark the axis by a sub-model called origin"
+        for step in _placed(out, name)
+        if step.get("axis_gap_a")
+    ]
+
+
+def _placed(out: str, name: str) -> list[dict[str, Any]]:
+    """What a sample's record says of each step of its placement; nothing if the sample is not finished."""
     from volengine.io.stores import local_copy
 
     try:
         with local_copy(join_url(out, "truth", name, "sample.json")) as path:
-            steps = parse_object(path.read_bytes(), str(path))["placed"]
+            steps: list[dict[str, Any]] = parse_object(path.read_bytes(), str(path))["placed"]
     except FileNotFoundError:
-        return ""
+        return []
     except KeyError:
         raise FormatError(f"{out}: the record of the sample {name!r} is damaged: it has no 'placed'.") from None
-    try:
-        return shortfalls(steps)
-    except (LookupError, TypeError) as error:
-        raise FormatError(f"{out}: the record of the sample {name!r} is damaged ({error}).") from error
+    return steps
 
 
 def _made_from(facts: Mapping[str, Any]) -> tuple[Any, ...]:

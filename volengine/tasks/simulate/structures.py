@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -32,6 +33,7 @@ PivotName = Literal["origin", "centre", "axis"]
 ACROSS_DEG = 45.0
 """Largest angle between the filament's axis and a dimer's longest direction; beyond it, the dimer is turned."""
 
+DENSITIES = (".mrc", ".map", ".ccp4", ".rec")
 ASSEMBLIES = 12
 """Number of different particles that are made from a structure with the flag ``assembly``."""
 
@@ -155,6 +157,26 @@ def monomers_of(
     return replace(upright, point=upright.point + np.array([0, 0, OUTWARD_A], np.float32))
 
 
+def axis_gap_a(filaments: FilamentsRecipe, files: Mapping[str, StructureFile]) -> float:
+    """How far beside its unit's atoms the file's z axis passes, angstrom; 0 if it does not, or does not count.
+
+    Such a unit is centred on the axis of the filament: right for a monomer in the frame of its crystal, and wrong for
+    the unit of a hollow helix, which then needs a sub-model ``origin``.
+    """
+    from volengine.io.structures.read import read_structure
+    from volengine.sim.atoms.templates import ORIGIN
+
+    path = files[filaments.structure].path if filaments.structure and filaments.kind != "microtubule" else ""
+    if not path or Path(path.removesuffix(".gz")).suffix.lower() in DENSITIES:
+        return 0.0
+    parts = read_structure(path).sub_models
+    if any(ORIGIN in part.name.lower() for part in parts):
+        return 0.0
+    across = np.concatenate([part.atoms.position for part in parts]).astype(np.float64)[:, 1:]
+    y, x = np.maximum(np.maximum(across.min(axis=0), -across.max(axis=0)), 0).tolist()
+    return round(math.hypot(y, x), 1)
+
+
 @lru_cache(maxsize=64)
 def _templates(
     species: SpeciesRecipe, file: StructureFile, voxel_size: float, scale: Any, pivot: PivotName | None = None
@@ -163,7 +185,7 @@ def _templates(
 
     if not file.path:
         return [_named(standin(file.name), species.name)]
-    if Path(file.path.removesuffix(".gz")).suffix.lower() in (".mrc", ".map", ".ccp4", ".rec"):
+    if Path(file.path.removesuffix(".gz")).suffix.lower() in DENSITIES:
         found = [_of_density(species, file, voxel_size)]
     else:
         found = list(_of_atoms(species, file, voxel_size, scale, pivot))
