@@ -44,6 +44,34 @@ def test_hollow_tubes_side_by_side_have_a_line_each(gap):
     assert lengths(voxels, to_ends=False) == pytest.approx([50, 50], abs=2)
 
 
+@pytest.mark.parametrize(("radius", "long", "gap"), [(3, 30, 6), (3, 50, 5), (4, 30, 8), (6, 50, 11)])
+def test_solid_filaments_side_by_side_say_so_and_wide_ones_do_not(radius, long, gap):
+    """Short pairs were one line without a word."""
+    one, two = (((0, y, 0), (0, y, long), radius, 0) for y in (0, gap))
+    found = centrelines(touching(one, two), ONE, least=12, to_ends=True)
+    assert found
+    assert all(line.wall for line in found)
+    voxels = touching(one)
+    wide = np.unique(np.concatenate([voxels + np.array([0, y, 0]) for y in range(radius)]), axis=0)
+    (line,) = centrelines(wide, ONE, least=12, to_ends=True)
+    assert not line.wall
+    assert line.length == pytest.approx(long, rel=0.05)
+
+
+@pytest.mark.parametrize(("radius", "arm", "apart"), [(4, 15, 0), (6, 15, 0), (6, 15, 11.4), (3, 25, 0), (6, 25, 11.4)])
+def test_filaments_that_cross_are_pieces_of_their_lengths_or_say_that_they_say_little(radius, arm, apart):
+    """Of two thick ones with short arms one bent line of half of each was left, without a word."""
+    one = ((0, 0, -arm), (0, 0, arm), radius, 0)
+    two = ((apart, -arm, 0), (apart, arm, 0), radius, 0)
+    found = centrelines(touching(one, two), ONE, least=12, to_ends=True)
+    assert found
+    if not all(line.wall for line in found):
+        assert not any(line.wall for line in found)
+        assert [line.length for line in found] == pytest.approx([arm + 0.5] * 4, rel=0.05)
+    else:
+        assert arm < 25
+
+
 def test_three_in_a_row_staggered_oblique_and_closed_ones():
     """They were six bent lines, one in the form of an S, one line, and a closed wall without a line."""
     row = [((0, y, 0), (0, y, 60), 8, 5) for y in (0, 16, 32)]

@@ -33,6 +33,12 @@ NEAR = 1.5
 NARROW, SMALL = 0.5, 0.05
 """What is narrower than this share of the widest lumen, or has less than this share of the voxels of the largest one,
 is a groove between tubes, or where single voxels of a wall are missing."""
+MOST_FLAT = 1.7
+"""A section is at most so many times as wide as high (root mean squares); two tubes side by side are 1.8 or more."""
+FLAT_PART = 0.35
+"""Along so much of a line they are so flat; at meetings those of any filaments are."""
+MOST_GONE = 0.3
+"""A branch that was left out reaches at most this share of the longest curve that was kept: else it is its twin."""
 DIGITS = 6
 """Distances are compared to so many digits: where two are equal, rounding must not decide."""
 
@@ -126,6 +132,82 @@ def of_tubes(lines: list[tuple[Floats, Floats]], parts: list[Ints], voxels: NDAr
     outer = np.array([np.median(far[owner == k]) if (owner == k).any() else 0.0 for k in range(len(lines))])
     owner, far = across(voxels.astype(np.float64) * size)
     return bool(np.mean(far > outer[owner] + NEAR * size.max()) <= MOST_ASIDE)
+
+
+def side_by_side(lines: list[tuple[Floats, Floats]], voxels: NDArray[np.generic], size: Floats) -> list[bool]:
+    """Whether the section across each line is flat along :data:`FLAT_PART` of it: as of filaments side by side.
+
+    Parameters
+    ----------
+    lines
+        Positions and tangents (m, 3) of each, in units of the shortest side of a voxel.
+    voxels
+        (n, 3) those of the component.
+    size
+        Sides of a voxel z, y, x.
+
+    Examples
+    --------
+    >>> z, y, x = np.indices((9, 16, 60))
+    >>> one, two = (np.argwhere((z - 4) ** 2 + (y - at) ** 2 <= 9) for at in (4, 10))
+    >>> line = np.stack([np.full(60, 4.0), np.full(60, 7.0), np.arange(60.0)], 1), np.eye(3)[[2] * 60]
+    >>> side_by_side([line], np.concatenate([one, two]), np.ones(3)), side_by_side([line], one + [0, 3, 0], np.ones(3))
+    ([True], [False])
+    """
+    from scipy.spatial import cKDTree
+
+    if not lines:
+        return []
+    which = np.repeat(np.arange(len(lines)), [len(at) for at, _ in lines])
+    places = voxels.astype(np.float64) * size
+    owner = which[cKDTree(np.concatenate([at for at, _ in lines])).query(places)[1]]
+    return [_flat(*line, places[owner == k]) for k, line in enumerate(lines)]
+
+
+def _flat(position: Floats, tangent: Floats, places: Floats) -> bool:
+    from scipy.spatial import cKDTree
+
+    if not len(places):
+        return False
+    near = cKDTree(position).query(places)[1]
+    away = places - position[near]
+    height = np.einsum("ij,ij->i", away, tangent[near])
+    here = np.abs(height) <= 1
+    near, across = near[here], (away - height[:, None] * tangent[near])[here]
+    count = np.bincount(near, minlength=len(position))
+    mean, square = np.zeros((len(position), 3)), np.zeros((len(position), 3, 3))
+    np.add.at(mean, near, across)
+    np.add.at(square, near, across[:, :, None] * across[:, None])
+    full = count >= 3
+    if not full.any():
+        return False
+    mean = mean[full] / count[full, None]
+    spread = np.linalg.eigvalsh(square[full] / count[full, None, None] - mean[:, :, None] * mean[:, None])
+    # a quarter: what is one or two voxels thick is not flat
+    flat = np.sqrt((spread[:, 2] + 0.25) / (spread[:, 1].clip(0) + 0.25)) > MOST_FLAT
+    return bool(flat.mean() >= FLAT_PART)
+
+
+def has_twin(thin: Floats, kept: list[Ints], radius: float) -> bool:
+    """Whether a branch was left out that is about as long as what was kept, so that another could have been.
+
+    Parameters
+    ----------
+    thin
+        (n, 3) places of the thinned component's voxels, in units of the shortest side.
+    kept
+        The voxels of each curve that was kept, as rows of ``thin``.
+    radius
+        Of the tubes; bridges that became one meeting are no longer than twice that, and were not left out.
+    """
+    from scipy.spatial import cKDTree
+
+    inside = np.concatenate(kept)
+    gone = np.delete(thin, inside, axis=0)
+    if not len(gone):
+        return False
+    longest = max(float(np.linalg.norm(np.diff(thin[one], axis=0), axis=1).sum()) for one in kept)
+    return float(cKDTree(thin[inside]).query(gone)[0].max()) > max(MOST_GONE * longest, 1.2 * radius)
 
 
 def in_a_row(one: Floats, two: Floats, radius: float) -> bool:

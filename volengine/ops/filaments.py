@@ -38,7 +38,15 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.volume import Vector3
-from volengine.ops.filament_bundles import in_a_row, lumen_radius, lumens_apart, nearest_lumen, of_tubes
+from volengine.ops.filament_bundles import (
+    has_twin,
+    in_a_row,
+    lumen_radius,
+    lumens_apart,
+    nearest_lumen,
+    of_tubes,
+    side_by_side,
+)
 from volengine.ops.filament_ends import Members, beyond, whole_sections
 from volengine.ops.filament_walls import GAP, is_wall, lumens, radius_by_surface, without_dents
 from volengine.ops.skeleton_graph import curves_and_nodes
@@ -177,7 +185,8 @@ def centrelines(
     size = np.asarray(scale, float)
     parts = lumens_apart(lumen, size)
     if sum(map(len, parts)) < LEAST_LUMEN * len(voxels):
-        return lines
+        flat = side_by_side([(line.position, line.tangent) for line in lines or ()], voxels, size)
+        return lines and [replace(line, wall=line.wall or beside) for line, beside in zip(lines, flat, strict=True)]
     if len(parts) > 1:
         owner = nearest_lumen(voxels, parts, size)
         tubes = [_tube(voxels[owner == k], scale, least, memory_bytes, to_ends) for k in range(len(parts))]
@@ -268,6 +277,7 @@ def _followed(
     kept = [(line, one) for line, one in rough if len(line) >= 4]
     if not kept:
         return (None if filled > most else []), within
+    wall |= has_twin(thin * size, [one.voxels for one in found], radius)
     fitted = [_fit(line, one.closed, reach_of(radius) / 2) for line, one in kept]
     centred, areas = _centred(
         [f.position for f in fitted], [f.tangent for f in fitted], voxels * size, size, 2.5 * radius

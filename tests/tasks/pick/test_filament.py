@@ -32,6 +32,7 @@ from volengine.tasks.pick.verb import pick
 QUIET = RunOptions(progress=False)
 SHAPE = (48, 96, 80)
 PIXEL = 10.0
+RADIUS = 3
 RECIPE = PickRecipe(filament=True, spacing_nm=5, min_length_nm=20, labels=False)
 
 
@@ -50,7 +51,7 @@ def store(tmp_path_factory):
     voxels = np.stack(np.indices(SHAPE), -1).reshape(-1, 3)
     far = cKDTree(np.concatenate(curves())).query(voxels)[0].reshape(SHAPE)
     with mrcfile.new(folder / "T1__actin.mrc") as file:
-        file.set_data(np.where(far <= 3, 0.9, 0.1).astype(np.float32))
+        file.set_data(np.where(far <= RADIUS, 0.9, 0.1).astype(np.float32))
         file.voxel_size = PIXEL
     out = folder / "T1__actin.ome.zarr"
     made = ConvertRecipe(chunk=(16, 16, 16), shard=(16, 16, 16), levels=1, kind="probability")
@@ -58,12 +59,20 @@ def store(tmp_path_factory):
     return str(out), str(folder / "T1__actin.mrc")
 
 
+def with_caps(curve):
+    """A curve that goes on straight to the ends of the round caps of its tube."""
+    first, last = curve[0] - curve[1], curve[-1] - curve[-2]
+    far = np.linspace(0.01, RADIUS, 300)[:, None]
+    begin, end = (far * way / np.linalg.norm(way) for way in (first, last))
+    return np.concatenate([curve[0] + begin[::-1], curve, curve[-1] + end])
+
+
 def points(source, out, recipe=RECIPE, options=QUIET):
     return pick(source, str(out), recipe, options)
 
 
 def test_points_lie_on_the_centrelines_with_tangents_and_numbers(store, tmp_path):
-    rod, arc = curves()
+    rod, arc = (with_caps(curve) for curve in curves())
     found = points(store[0], tmp_path / "p.csv")
     assert set(found.extra["filament"]) == {1, 2}
     for number in (1, 2):
@@ -72,6 +81,9 @@ def test_points_lie_on_the_centrelines_with_tangents_and_numbers(store, tmp_path
         steps = np.linalg.norm(np.diff(mine.position_vox, axis=0), axis=1)
         np.testing.assert_allclose(steps, 5.0, rtol=0.01)  # 5 nm are 5 voxels of 10 angstrom
         np.testing.assert_allclose(mine.extra["along_nm"], 5.0 * np.arange(len(mine)), atol=1e-6)
+        length = np.linalg.norm(np.diff(curve, axis=0), axis=1).sum()
+        np.testing.assert_allclose(mine.extra["length_nm"], length, rtol=0.02)
+        assert length - 5 < mine.extra["along_nm"][-1] + 0.02 * length
         at = cKDTree(curve).query(mine.position_vox)[1][2:-2]
         slope = np.gradient(curve, axis=0)[at]
         slope /= np.linalg.norm(slope, axis=1)[:, None]
@@ -93,6 +105,22 @@ def test_the_result_is_the_same_for_any_blocks(store, tmp_path):
         assert (tmp_path / f"{n}.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     plain = points(store[1], tmp_path / "plain.csv")
     np.testing.assert_array_equal(plain.position_vox, whole.position_vox)
+
+
+@pytest.mark.parametrize(("radius", "length"), [(3, 40), (5.5, 80), (8, 200)])
+@pytest.mark.parametrize("way", [(0, 0, 1), (0, 1, 1), (3, 5, -4)])
+def test_lengths_are_those_of_tubes_up_to_their_flat_ends(radius, length, way):
+    axis = np.array(way) / np.linalg.norm(way)
+    shape = tuple(np.ceil(length * np.abs(axis) + 2 * radius + 6).astype(int))
+    away = np.stack(np.indices(shape), -1) - (np.array(shape) / 2 - [0.4, 0.6, 0.3])
+    along = away @ axis
+    tube = (np.abs(along) <= length / 2) & (np.linalg.norm(away - along[..., None] * axis, axis=-1) <= radius)
+    index = np.random.default_rng(0).permutation(np.argwhere(tube))
+    rules = FilamentRules((1, 1, 1), 0.5, 4.0, 20.0, 0.0, (0, 0, 0))
+    found, _ = traced(np.ones(len(index), np.int64), index, shape, rules)
+    np.testing.assert_allclose(found["length_nm"], 0.5 * length, rtol=0.03)
+    ends = (found["position_vox"][0] - (np.array(shape) / 2 - [0.4, 0.6, 0.3])) @ axis
+    assert abs(abs(ends) - length / 2) < 0.03 * length / 2 + 0.3  # the first point lies at an end
 
 
 def test_labels_are_those_of_the_components(store, tmp_path):

@@ -15,7 +15,7 @@ COLUMN = "pick."
 SPAN = "span"
 """Column of the tables with the smallest and the largest probability: (1, 2) float64."""
 
-EXTRAS = ("axis_ratio", "filament", "along_nm", "curvature_radius_nm")
+EXTRAS = ("axis_ratio", "filament", "along_nm", "length_nm", "curvature_radius_nm")
 """Columns that only some picks have."""
 
 

@@ -23,7 +23,10 @@ LEFT, OF_COMPONENT = "left.", "component."
 WALL, SHEET = "wall", "sheet"
 """Columns of components: 1 for a closed wall; 1 for a wall or a sheet that has lines."""
 
-FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
+FILAMENT_COLUMNS = (
+    *("position_vox", "normal", "euler", "label"),
+    *("filament", "along_nm", "length_nm", "curvature_radius_nm"),
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def traced(
     for first, last in pairwise([*starts.tolist(), len(label)]):
         rest = memory_bytes - GATHERED_BYTES * len(label)
         before, kept = count, 0
-        lines = centrelines(index[first:last], (z, y, x), rules.least, rest)
+        lines = centrelines(index[first:last], (z, y, x), rules.least, rest, to_ends=True)
         for line in lines or ():
             points = line.points(rules.spacing)
             count += 1
@@ -104,6 +107,7 @@ def traced(
                 "label": np.full(len(place), label[first], np.int64),
                 "filament": np.full(len(place), count, np.int64),
                 "along_nm": points.along * rules.side_nm,
+                "length_nm": np.full(len(place), line.length * rules.side_nm),
                 "curvature_radius_nm": points.radius * rules.side_nm,
             }
             rows.append({key: column[inside] for key, column in columns.items()})

@@ -295,6 +295,7 @@ def _filament_stages(
         tables={"voxels": TableInput(voxels.name, "all"), **resolve},
         hints={"memory_bytes": memory},
         emits=True,
+        version=2,
         kernel_bytes=kernel_bytes(_TRACE, memory_bytes=memory),
     )
     return voxels, trace

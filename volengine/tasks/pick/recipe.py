@@ -69,7 +69,8 @@ class PickRecipe(Recipe):
     filament
         Points along the centrelines of filaments, every spacing, with the tangent as direction, instead of one pick for
         each region. Filaments are cut where three or more meet; the table numbers them (filament), and has the length
-        from the begin (along_nm) and the radius of curvature (curvature_radius_nm).
+        from the begin to the point (along_nm), that of the filament up to its ends (length_nm) and the radius of
+        curvature (curvature_radius_nm).
     min_length_nm
         Filaments, and branches with a free end, that are shorter are dropped.
     twist_deg

@@ -278,6 +278,7 @@ class Tree:
             params={"rules": rules},
             tables={"voxels": voxels, "label": TableInput(self.name("label", level))},
             emits=True,
+            version=2,
             kernel_bytes=kernel_bytes(_TRACE, memory_bytes=self.memory),
             hints={"memory_bytes": self.memory},
         )
