@@ -330,6 +330,20 @@ def test_a_file_of_another_verb_is_told_which(tmp_path: Path, volengine: Command
     assert said in error
 
 
+def test_a_list_of_tiles_is_told_its_verb_wherever_it_is_given(tmp_path: Path, volengine: Command) -> None:
+    (tmp_path / "x y.yaml").write_text("unit: voxels\ntiles:\n  - {path: a.mrc, position: [0, 0, 0]}\n")
+    for verb in (
+        ["info", "x y.yaml"],
+        ["convert", "x y.yaml", "--out", "a.ome.zarr"],
+        ["pick", "x y.yaml", "--out", "a"],
+    ):
+        code, _, error = volengine(*verb)
+        assert code == 2
+        assert "x y.yaml: is a list of tiles, not a volume: volengine convert 'x y.yaml' --montage" in error
+    (tmp_path / "x y.yaml").write_text("convert:\n  tiles: 3\n")
+    assert "list of tiles" not in volengine("info", "x y.yaml")[2]
+
+
 def test_an_mdoc_of_a_montage_is_none_of_a_tilt_series(tmp_path: Path, volengine: Command) -> None:
     (tmp_path / "x.mdoc").write_text("PixelSpacing = 10\nMontage = 1\n\n[ZValue = 0]\nPieceCoordinates = 0 0 0\n")
     code, _, error = volengine("info", "x.mdoc")

@@ -106,7 +106,7 @@ def peak_bytes(stage: Stage, kept: int = 0, gathered: int = 0) -> int:
     return BASELINE_BYTES + max(kept, stage.fixed_bytes) + stage.kernel_bytes + tables + PREFETCH * (read + written)
 
 
-def check_stage(stage: Stage, limit: int, kept: int = 0, gathered: int = 0) -> None:
+def check_stage(stage: Stage, limit: int, kept: int = 0, gathered: int = 0, divisible: bool = True) -> None:
     """Refuse a stage whose units do not fit into a worker.
 
     Parameters
@@ -117,6 +117,8 @@ def check_stage(stage: Stage, limit: int, kept: int = 0, gathered: int = 0) -> N
         Memory of a worker, bytes.
     kept, gathered
         As for :func:`peak_bytes`.
+    divisible
+        Whether smaller blocks are possible; if not, the message does not advise to take them.
 
     Raises
     ------
@@ -127,7 +129,8 @@ def check_stage(stage: Stage, limit: int, kept: int = 0, gathered: int = 0) -> N
     if need > limit * HEADROOM:
         if gathered:
             raise MemoryRefusedError(_gathers(stage, need, limit, gathered))
-        raise MemoryRefusedError(_refusal(stage, need, limit, _smaller_blocks(stage, limit, kept)))
+        smaller = _smaller_blocks(stage, limit, kept) if divisible else ""
+        raise MemoryRefusedError(_refusal(stage, need, limit, smaller))
 
 
 def choose_core(

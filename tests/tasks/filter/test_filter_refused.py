@@ -123,10 +123,11 @@ def test_other_wrong_input(tmp_path):
 def test_a_worker_that_is_too_small_is_refused_with_both_numbers(tmp_path):
     with mrcfile.new_mmap(tmp_path / "a.mrc", (4, 9000, 9000), 1) as file:
         file.voxel_size = 10.0
-    with pytest.raises(ve.VolengineError, match=r"needs .* per worker .*whole slices"):
+    with pytest.raises(ve.VolengineError, match=r"needs .* per worker .*whole slices.*--transform blocks") as error:
         ve.filter(
             tmp_path / "a.mrc", tmp_path / "a.ome.zarr", {"steps": [{"low_pass": 40}]}, QUIET.with_(memory_limit="1GB")
         )
+    assert "--block" not in str(error.value)  # no slab is smaller than a slice
 
 
 def test_what_may_be_meant_otherwise_is_said(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -26,6 +27,11 @@ SUFFIXES = VOLUME_SUFFIXES
 
 _GROUP = re.compile(r"(?i)\.(zarr|ozx|zarr\.zip)#\S")
 """In a line of a list: a store and a group inside of it, not a comment."""
+
+TILES = "is a list of tiles, not a volume: volengine convert {path} --montage --out STORE puts them together"
+"""What a list of tiles is, and what reads it."""
+
+_TILES = re.compile(rb"^(\{\s*)?[\"']?tiles[\"']?\s*:", re.MULTILINE)
 
 UNCERTAINTY_ENDING = "_uncertainty"
 """End of the name of the volume with the uncertainty of a prediction."""
@@ -150,6 +156,8 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
         if not matches:
             raise MissingError(f"{item}: nothing matches.")
         return matches
+    if path.is_file() and names_tiles(path):
+        raise InputError(f"{item}: {TILES.format(path=shlex.quote(item))}.")
     if path.is_file() and suffix_of(item) in (".csv", ".star", ".yaml", ".yml"):
         raise InputError(
             f"{item}: the suffix is not that of a volume. If it is the manifest of a collection, give it to "
@@ -158,6 +166,14 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
     if path.exists():
         raise InputError(f"{item}: the suffix is not one of {', '.join((*SUFFIXES, *ZIP_SUFFIXES))}.")
     raise MissingError(f"{item}: no such file or folder.")
+
+
+def names_tiles(path: Path) -> bool:
+    """Whether a YAML file names tiles, as far as its beginning says: a list of them, no recipe and no manifest."""
+    if suffix_of(str(path)) not in (".yaml", ".yml"):
+        return False
+    with path.open("rb") as file:
+        return _TILES.search(file.read(2**16)) is not None
 
 
 def _groups(item: str, lists: tuple[Path, ...]) -> list[str]:

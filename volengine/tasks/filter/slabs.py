@@ -16,6 +16,8 @@ MOST_SLICES = 64
 """Slices of a slab at most."""
 CHUNK_FLOATS = 2**18
 """Numbers in a chunk: 1 MB, so that there are neither too many files nor too large ones."""
+IN_BLOCKS = "where its kernel is short, --transform blocks does without that."
+"""What else helps than a larger worker."""
 CHUNK_X = 256
 """Longest side of a spectrum's chunk along x, numbers."""
 
@@ -51,9 +53,9 @@ def slab_slices(
         if peak_bytes(build(count)) <= limit * HEADROOM:
             return count
     try:
-        check_stage(build(1), limit)
+        check_stage(build(1), limit, divisible=False)
     except MemoryRefusedError as error:
-        raise MemoryRefusedError(f"{error} A filter in Fourier space reads whole slices.") from None
+        raise MemoryRefusedError(f"{error} A filter in Fourier space reads whole slices; {IN_BLOCKS}") from None
     return 1
 
 
@@ -89,4 +91,6 @@ def column_core(options: RunOptions, shape: Index3, slices: int, build: Callable
     try:
         return choose_core(shape, unit, limit, build, wanted=wanted, largest=LARGEST_SLAB // 4)
     except MemoryRefusedError as error:
-        raise MemoryRefusedError(f"{error} A filter in Fourier space reads whole columns along z.") from None
+        raise MemoryRefusedError(
+            f"{error} A filter in Fourier space reads whole columns along z; {IN_BLOCKS}"
+        ) from None

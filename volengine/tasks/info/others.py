@@ -10,6 +10,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.io.names import suffix_of
 from volengine.io.structures.cache import ENDINGS as STRUCTURES
 from volengine.io.tilts import SUFFIXES as TILTS
+from volengine.tasks.common.inputs import TILES, names_tiles
 
 _TILTS = "describes a tilt series: volengine convert TOMOGRAM --tilts {path} reads it, and info of the store shows it"
 _MONTAGE = "describes a montage: volengine convert STACK --montage places its pieces, and info of the stack shows them"
@@ -46,6 +47,8 @@ def refuse_others(path: str) -> None:
         raise MissingError(f"{path}: there is no such file.")
     if said == _TILTS and _of_montage(place):
         said = _MONTAGE
+    if said == _RECIPE and names_tiles(place):
+        said = TILES
     raise InputError(f"{path}: {said.format(path=shlex.quote(path))}.")
 
 
