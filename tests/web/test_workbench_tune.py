@@ -181,7 +181,7 @@ def test_what_is_offered_for_voxels_that_are_no_cubes_works(tmp_path: Path) -> N
     assert saved["why"] == head["why"]
     (step,) = read_recipe(tmp_path / "recipes", "new").pick
     assert step.format == "csv"
-    words = shlex.split(head["commands"][0])
+    words = shlex.split(head["commands"][-1])
     words[words.index("--out") + 1] = str(tmp_path / "tuned")
     done = CliRunner().invoke(cli, words[1:])
     assert done.exit_code == 0, done.output
