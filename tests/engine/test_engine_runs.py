@@ -35,6 +35,12 @@ def array() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 100, (16, 12, 20)).astype("int16")
 
 
+def test_a_call_from_python_is_no_dry_run(tmp_path):
+    with pytest.raises(InputError, match="--dry-run"):
+        run_jobs([], str(tmp_path / "run"), RunOptions(dry_run=True))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_block_that_is_no_multiple_of_the_shard_is_refused(tmp_path, array):
     with pytest.raises(
         PlanError, match=r"Block \(6, 4, 4\) is not a multiple of shard \(4, 4, 4\) on axis z; use 4 or 8"

@@ -97,7 +97,7 @@ class RunOptions(Recipe):
     keep_scratch
         Keep scratch arrays and tables in the run folder.
     dry_run
-        Print the plan and run nothing.
+        Print the plan and run nothing; on the command line alone, from Python it is refused.
     identity
         How inputs are recognised, to compute anew what was made from one that changed. quick: size, time, inode and
         some blocks of a file, or names, sizes and times of a store's chunks; content: all bytes, so that copied and

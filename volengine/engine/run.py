@@ -97,7 +97,8 @@ def run_jobs(
     Raises
     ------
     InputError
-        Two jobs have the same name, the run folder is a URL or cannot be written to, or a cluster cannot be used.
+        Two jobs have the same name, the run folder is a URL or cannot be written to, a cluster cannot be used, or
+        nothing is to be run (``dry_run``).
     BusyError
         Another driver works in the run folder.
     TakenOverError
@@ -105,6 +106,11 @@ def run_jobs(
     DeadlineError
         The deadline is near, and no unit that is left could have ended in time.
     """
+    if options.dry_run:
+        raise InputError(
+            "dry_run prints plans on the command line, with --dry-run; a verb that is called from Python runs. Leave it "
+            "out, or use the command."
+        )
     queue = list(jobs)
     names = [job.name for job in queue]
     double = sorted({n for n in names if names.count(n) > 1})
