@@ -143,7 +143,7 @@ def test_a_simulation_takes_paths(tmp_path: Path) -> None:
     (tmp_path / "block.pdb").write_text(
         "".join(
             f"ATOM  {i:5d}  CA  ALA A{i:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
-            for i, (x, y, z) in enumerate(np.random.default_rng(0).uniform(-30, 30, (200, 3)), 1)
+            for i, (x, y, z) in enumerate(np.random.default_rng(0).uniform(-20, 20, (200, 3)), 1)
         )
     )
     recipe = {
@@ -151,7 +151,13 @@ def test_a_simulation_takes_paths(tmp_path: Path) -> None:
         "specimen": {
             "shape": [16, 32, 32],
             "voxel_size": 15.0,
-            "layers": [{"species": [{"structure": tmp_path / "block.pdb", "name": "block", "count": 2}]}],
+            "layers": [
+                {
+                    "species": [
+                        {"structure": tmp_path / "block.pdb", "name": "block", "count": 2, "whole_residues": True}
+                    ]
+                }
+            ],
         },
         "tilts": {"min_deg": -30, "max_deg": 30, "step_deg": 15},
     }
