@@ -108,8 +108,8 @@ def run_jobs(
     """
     if options.dry_run:
         raise InputError(
-            "dry_run prints plans on the command line, with --dry-run; a verb that is called from Python runs. Leave it "
-            "out, or use the command."
+            "dry_run prints plans on the command line, with --dry-run; a verb that is called from Python runs. "
+            "Leave it out, or use the command."
         )
     queue = list(jobs)
     names = [job.name for job in queue]
