@@ -48,9 +48,16 @@ def box_of(feature: str, z: int, centre: tuple[int, int], side: int) -> dict[str
 def model(path: Path, feature: str, *exports: str) -> Path:
     """A model that says that it was trained on these label images."""
     samples = [{"volume": "TS_01.mrc", "labels": [one]} for one in exports]
-    history = [{"recipe": {"samples": samples}}] if exports else []
+    data = {one: identity(one) for one in exports}
+    history = [{"recipe": {"samples": samples}, "data": data}] if exports else []
     facts = {"patch": (8, 32, 32), "overlap": 0.5, "window": "hann", "normalisation": "volume", "history": history}
     return save_threshold_model(path, feature, **facts)
+
+
+def identity(labels: str) -> str:
+    """As a training notes it."""
+    url, _, group = labels.partition("#")
+    return volengine.open_volume(url, group=group, identity="content").identity if Path(url).exists() else ""
 
 
 def dice(annotations: Path, prediction: Path, feature: str, chosen: list[int]) -> tuple[float, int]:
@@ -104,8 +111,15 @@ def test_scores_are_those_of_stored_predictions_and_seen_boxes_are_told_apart(
         0,
     )  # only core was exported
 
+    with Annotations(place) as made:  # the boxes of now in place of those that the model was trained on
+        volengine.export_training(made, tmp_path / "training", ("core",), overwrite=True)
+    (row,) = volengine.score_models([place], [after]).rows
+    assert row["new_boxes"] is row["data_boxes"] is None
+
     runner = CliRunner()
     asked = ["annotate", "score", str(place), "--models", f"{before},{after}", "--features", "core"]
+    (tmp_path / "training").rename(tmp_path / "gone")
+    table = volengine.score_models([place], [before, after])
     said = json.loads(runner.invoke(cli, [*asked, "--json", "--csv", "scores.csv"], catch_exceptions=False).stdout)
     assert said["rows"] == [dict(row) for row in table.rows[:2]]
     with Path("scores.csv").open(newline="") as file:

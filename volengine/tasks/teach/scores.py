@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, index3
 from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import InputError, MissingError, VolengineError
+from volengine.core.model import ModelFacts
 from volengine.core.paths import PathsLike, path_texts
 from volengine.core.roi import roi_text
 from volengine.core.text import table
@@ -147,7 +148,7 @@ def score_models(
                 raise InputError(f"{folder}: is of {drawn.facts.shape} voxels, and {source.where} has {source.shape}.")
             tables: Tables = {}
             for file in files:
-                features = {name for name in load_facts(file).features if name in boxes}
+                features = boxes.keys() & predicted(load_facts(file))
                 if features and say is not None:
                     say(f"{file} on {drawn.facts.name}")
                 for group in _slabs({name: boxes[name] for name in sorted(features)}):
@@ -169,6 +170,11 @@ def score_models(
     return _table(rows, files, known)
 
 
+def predicted(facts: ModelFacts) -> set[str]:
+    """The features of which a model writes predictions: of one whose features exclude each other not the background."""
+    return {name for name in facts.features if facts.activation != "softmax" or name != "background"}
+
+
 class _Sum:
     """Boxes, and counted voxels."""
 
@@ -185,25 +191,31 @@ class _Sum:
 def data_of(file: str) -> dict[tuple[str, str], int] | None:
     """What a model has seen: by token of annotations and feature the last version; ``None`` if it is not known.
 
-    Trainings on other label images than exports of annotations are no reason not to know; label images that are not
-    there any more are, and a model without a history.
+    It is known if all label images of all trainings are exports of annotations that are there still, with the bytes
+    that were read then. Of other data nobody can say which boxes they hold.
     """
-    trainings = [one.get("recipe") for one in load_facts(file).history]
-    samples = [sample for one in trainings if isinstance(one, Mapping) for sample in one.get("samples") or ()]
-    if not samples:
-        return None
     found: dict[tuple[str, str], int] = {}
-    for sample in samples:
-        for name in (sample.get("labels") or ()) if isinstance(sample, Mapping) else ():
-            url, group = split_group(str(name))
-            try:
-                token, facts = store_token(url, group), open_volume(url, group=group).facts
-            except (VolengineError, OSError):
-                return None
-            if isinstance(facts.get("version"), int) and token and facts.get("annotations"):
-                key = token.rpartition("-")[0], str(facts.get("feature"))
-                found[key] = max(found.get(key, 0), int(facts["version"]))
-    return found
+    trainings = load_facts(file).history
+    for training in trainings:
+        recipe, data = (training.get(key) for key in ("recipe", "data"))
+        samples = recipe.get("samples") if isinstance(recipe, Mapping) else None
+        if not isinstance(samples, list) or not isinstance(data, Mapping):
+            return None
+        for sample in samples:
+            names = sample.get("labels") if isinstance(sample, Mapping) else None
+            for name in names or [""]:
+                url, group = split_group(str(name))
+                try:
+                    token = store_token(url, group)
+                    volume = open_volume(url, group=group, identity="content")
+                except (VolengineError, OSError):
+                    return None
+                version = volume.facts.get("version")
+                if volume.identity != data.get(name) or not token or not isinstance(version, int):
+                    return None
+                key = token.rpartition("-")[0], str(volume.facts.get("feature"))
+                found[key] = max(found.get(key, 0), version)
+    return found if trainings else None
 
 
 def _within(given: PathsLike) -> Iterator[str]:

@@ -40,6 +40,7 @@ from volengine.nets.training.place import folder_of
 from volengine.tasks.annotate.export_all import export_all
 from volengine.tasks.segment.preview import preview_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.teach.scores import predicted
 from volengine.tasks.train.parts import split
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.volumes import region_of
@@ -111,7 +112,7 @@ class Teaching:
             features = [
                 {"name": one, "colour": f"#{hexadecimal(colour_of_feature(one))}"}
                 for one in facts.features
-                if not (facts.activation == "softmax" and one == "background")
+                if one in predicted(facts)
             ]
             size = [float(side) for side in facts.voxel_size]
             found.append({"name": name, "features": features, "voxel_size": size, "network": facts.network})
